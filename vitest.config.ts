@@ -1,0 +1,19 @@
+// The kinds of test and what each needs; scripts/test.ts runs them in this order.
+import { defineConfig } from 'vitest/config';
+
+// biome-ignore lint/style/noDefaultExport: vitest reads its configuration from the default export
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      { test: { name: 'core', include: ['test/core/**/*.test.ts', 'wasm/test/**/*.test.ts'] } },
+      { test: { name: 'native', include: ['native/test/**/*.test.ts'], fileParallelism: false } },
+      {
+        test: { name: 'pair', include: ['test/pair/**/*.test.ts'], fileParallelism: false, testTimeout: 120_000, hookTimeout: 60_000 },
+      },
+      {
+        test: { name: 'interop', include: ['test/interop/**/*.test.ts'], fileParallelism: false, testTimeout: 120_000, hookTimeout: 60_000 },
+      },
+    ],
+  },
+});
