@@ -1,0 +1,100 @@
+// What a test sends between two hosts: pings, a TCP transfer with its checksum, UDP datagrams that come back. The programs
+// at both ends are ping and transfer.ts.
+
+import { isIPv6 } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import type { Host } from './topology.ts';
+
+const NODE = fileURLToPath(new URL('../../scripts/node', import.meta.url));
+const TRANSFER = fileURLToPath(new URL('./transfer.ts', import.meta.url));
+const START_DEADLINE_MS = 10_000;
+
+export type PingOptions = {
+  readonly count?: number;
+  readonly intervalMs?: number;
+  /** ICMP payload; 8 bytes of ICMP and the IP header come on top. */
+  readonly sizeBytes?: number;
+  /** Sets DF (IPv4) and forbids fragments at the source (both families). */
+  readonly doNotFragment?: boolean;
+  /** How long to wait for each answer. */
+  readonly waitMs?: number;
+};
+
+export type PingResult = {
+  readonly sent: number;
+  readonly received: number;
+  /** Round trips in the order of arrival. */
+  readonly rttsMs: readonly number[];
+  readonly output: string;
+};
+
+/** Pings from `host`; no answer is a result and no error. */
+export async function ping(host: Host, address: string, options: PingOptions = {}): Promise<PingResult> {
+  const { count = 3, intervalMs = 20, sizeBytes = 56, doNotFragment = false, waitMs = 2_000 } = options;
+  const args = [
+    '-n',
+    '-c',
+    `${count}`,
+    '-i',
+    `${intervalMs / 1000}`,
+    '-W',
+    `${waitMs / 1000}`,
+    '-s',
+    `${sizeBytes}`,
+  ];
+  if (doNotFragment) args.push('-M', 'do');
+  const timeoutMs = count * (intervalMs + waitMs) + 10_000;
+  const { code, stdout, stderr } = await host.try('ping', [...args, address], { timeoutMs });
+  const summary = /(\d+) packets transmitted, (\d+) received/.exec(stdout);
+  if (summary === null) throw new Error(`${host.name}: ping ${address}: exit ${code}: ${stdout}${stderr}`);
+  return {
+    sent: Number(summary[1]),
+    received: Number(summary[2]),
+    rttsMs: [...stdout.matchAll(/time=([\d.]+) ms/g)].map((match) => Number(match[1])),
+    output: stdout + stderr,
+  };
+}
+
+export type TransferEnd = { readonly bytes: number; readonly sha256: string; readonly seconds: number };
+export type TransferResult = { readonly sent: TransferEnd; readonly received: TransferEnd };
+
+/** Sends `bytes` random bytes over one TCP connection to `address`, an address of `to`. */
+export async function transferTcp(
+  from: Host,
+  to: Host,
+  address: string,
+  bytes: number,
+  deadlineMs = 60_000,
+): Promise<TransferResult> {
+  const receiver = to.spawn(NODE, [TRANSFER, 'receive', address]);
+  const port = await portOf(receiver);
+  const sending = from.exec(NODE, [TRANSFER, 'send', address, port, `${bytes}`], { timeoutMs: deadlineMs });
+  const [stdout, match] = await Promise.all([sending, receiver.line(/^\{"bytes".*/, deadlineMs)]);
+  await receiver.exited;
+  return { sent: JSON.parse(stdout) as TransferEnd, received: JSON.parse(match[0]) as TransferEnd };
+}
+
+export type EchoResult = { readonly size: number; readonly echoed: boolean; readonly rttMs: number };
+
+/** Sends one UDP datagram of each size to `address`, an address of `to`, and says which came back unchanged. */
+export async function echoUdp(
+  from: Host,
+  to: Host,
+  address: string,
+  sizes: readonly number[],
+): Promise<readonly EchoResult[]> {
+  await using server = to.spawn(NODE, [TRANSFER, 'echo-server', address]);
+  const port = await portOf(server);
+  const stdout = await from.exec(NODE, [TRANSFER, 'echo', address, port, ...sizes.map(String)]);
+  return stdout.split('\n').map((line) => JSON.parse(line) as EchoResult);
+}
+
+/** `address` and `port` as endpoints are written: `192.0.2.1:51820`, `[2001:db8::1]:51820`. */
+export function endpoint(address: string, port: number): string {
+  return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+async function portOf(server: ReturnType<Host['spawn']>): Promise<string> {
+  const [, port = ''] = await server.line(/"port":(\d+)/, START_DEADLINE_MS);
+  return port;
+}
