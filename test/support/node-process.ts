@@ -1,0 +1,233 @@
+// The program under test in a namespace: its files, start to `ready`, status, stop.
+
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { generateKeyPair, generatePresharedKey, type KeyPair } from './keys.ts';
+import type { Exit, LineProcess } from './line-process.ts';
+import type { Host } from './topology.ts';
+import { endpoint } from './traffic.ts';
+
+export const RINGFENCE = fileURLToPath(new URL('../../bin/ringfence', import.meta.url));
+
+/** What `ringfence status --json` says; byte counts are decimal strings, for they pass 2^53. */
+export type NodeStatus = {
+  readonly interface: {
+    readonly name: string;
+    readonly publicKey: string;
+    readonly listenPort: number;
+    readonly mtu: number;
+  };
+  readonly peers: readonly PeerStatus[];
+  readonly counters: Readonly<Record<string, unknown>>;
+};
+
+export type PeerStatus = {
+  readonly name: string;
+  readonly publicKey: string;
+  readonly endpoint: string | null;
+  /** Seconds since 1970, or null before the first handshake. */
+  readonly latestHandshakeSeconds: number | null;
+  readonly rxBytes: string;
+  readonly txBytes: string;
+  readonly allowedIps: readonly string[];
+};
+
+/** A folder of one test's files, gone with `await using`. */
+export class Scratch implements AsyncDisposable {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  static async create(name = 'ringfence-test-'): Promise<Scratch> {
+    return new Scratch(await mkdtemp(join(tmpdir(), name)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.path, { recursive: true, force: true });
+  }
+}
+
+/** The file of one node, as `ringfence run` reads it. Only what tests set; DESIGN of the keys is in docs/config.md. */
+export type NodeFile = {
+  readonly interface: {
+    readonly name: string;
+    readonly private_key_file: string;
+    readonly addresses: readonly string[];
+    readonly listen_port?: number;
+    readonly mtu?: number | 'auto';
+  };
+  readonly peers: Readonly<Record<string, PeerFile>>;
+  readonly firewall?: unknown;
+};
+
+export type PeerFile = {
+  readonly public_key: string;
+  readonly preshared_key_file?: string;
+  readonly addresses: readonly string[];
+  readonly routes?: readonly string[];
+  readonly endpoints?: readonly string[];
+  readonly keepalive?: number;
+};
+
+export type NodeProcessOptions = {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly readyDeadlineMs?: number;
+};
+
+export class NodeProcess implements AsyncDisposable {
+  readonly host: Host;
+  readonly process: LineProcess;
+  readonly #env: Readonly<Record<string, string>>;
+  readonly #interfaceName: string;
+
+  private constructor(host: Host, started: LineProcess, env: Readonly<Record<string, string>>, name: string) {
+    this.host = host;
+    this.process = started;
+    this.#env = env;
+    this.#interfaceName = name;
+  }
+
+  /** Writes nothing: `files` are there already. Resolves at the line `ready` on standard error. */
+  static async start(host: Host, files: NodeFiles, options: NodeProcessOptions = {}): Promise<NodeProcess> {
+    const env = { RINGFENCE_RUN_DIR: files.runDirectory, ...options.env };
+    const started = host.spawn(RINGFENCE, ['run', files.configFile], { env });
+    try {
+      await started.line(/\bready\b/, options.readyDeadlineMs ?? 20_000);
+    } catch (error) {
+      await started[Symbol.asyncDispose]();
+      throw error;
+    }
+    return new NodeProcess(host, started, env, files.file.interface.name);
+  }
+
+  async status(): Promise<NodeStatus> {
+    const text = await this.host.exec(RINGFENCE, ['status', this.#interfaceName, '--json'], {
+      env: this.#env,
+    });
+    return JSON.parse(text) as NodeStatus;
+  }
+
+  /** The status of one peer, by its name in the file. */
+  async peer(name: string): Promise<PeerStatus> {
+    const status = await this.status();
+    const peer = status.peers.find((one) => one.name === name);
+    if (peer === undefined) throw new Error(`no peer ${name} in ${JSON.stringify(status)}`);
+    return peer;
+  }
+
+  /** Runs another command of the program against this node, e.g. `['reload']`. */
+  async command(...args: readonly string[]): Promise<string> {
+    return await this.host.exec(RINGFENCE, args, { env: this.#env });
+  }
+
+  /** SIGTERM, and the exit it leads to. */
+  async stop(): Promise<Exit> {
+    return await this.process.stop('SIGTERM', 10_000);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.process.hasExited) await this.stop();
+  }
+}
+
+export type NodeFiles = {
+  readonly directory: string;
+  readonly configFile: string;
+  /** For RINGFENCE_RUN_DIR: where this node's sockets are. */
+  readonly runDirectory: string;
+  readonly keys: KeyPair;
+  readonly file: NodeFile;
+};
+
+/** Writes `file` and its keys below `directory`, the keys readable by their owner only. */
+export async function writeNode(
+  directory: string,
+  keys: KeyPair,
+  file: NodeFile,
+  secrets: Readonly<Record<string, string>> = {},
+): Promise<NodeFiles> {
+  const runDirectory = join(directory, 'run');
+  await mkdir(runDirectory, { recursive: true, mode: 0o700 });
+  for (const [name, secret] of Object.entries({
+    [file.interface.private_key_file]: keys.privateKey,
+    ...secrets,
+  })) {
+    await writeFile(join(directory, name), `${secret}\n`, { mode: 0o600 });
+    await chmod(join(directory, name), 0o600);
+  }
+  const configFile = join(directory, 'ringfence.yaml');
+  await writeFile(configFile, stringify(file));
+  return { directory, configFile, runDirectory, keys, file };
+}
+
+export type PairEnd = {
+  readonly host: Host;
+  /** Overlay addresses with prefix lengths. */
+  readonly addresses: readonly string[];
+};
+
+export type PairOptions = {
+  readonly left: PairEnd;
+  readonly right: PairEnd;
+  /** Which underlay the endpoints are of; IPv4 without it. */
+  readonly underlay?: 4 | 6;
+  readonly listenPort?: number;
+  readonly mtu?: number;
+  readonly keepalive?: number;
+  readonly presharedKey?: boolean;
+  /** Which ends know the other's endpoint; both without it. */
+  readonly initiators?: readonly ('left' | 'right')[];
+  readonly firewall?: unknown;
+};
+
+/** The overlay addresses that tests use unless they need others. */
+export const OVERLAY = {
+  left: { v4: '10.9.0.1', v6: 'fd09::1', addresses: ['10.9.0.1/24', 'fd09::1/64'] },
+  right: { v4: '10.9.0.2', v6: 'fd09::2', addresses: ['10.9.0.2/24', 'fd09::2/64'] },
+} as const;
+
+/**
+ * Writes the files of two nodes that know each other, in two folders below `directory`. The peers are named for their
+ * hosts; the interfaces are rf-HOST, for all hosts of a run share one /run/wireguard.
+ */
+export async function writePair(
+  directory: string,
+  options: PairOptions,
+): Promise<{ left: NodeFiles; right: NodeFiles }> {
+  const keys = { left: generateKeyPair(), right: generateKeyPair() };
+  const presharedKey = options.presharedKey === true ? generatePresharedKey() : undefined;
+  const { underlay = 4, listenPort = 51820, initiators = ['left', 'right'] } = options;
+
+  const write = async (own: 'left' | 'right', other: 'left' | 'right'): Promise<NodeFiles> => {
+    const [near, far] = [options[own], options[other]];
+    const file: NodeFile = {
+      interface: {
+        name: `rf-${near.host.name}`,
+        private_key_file: 'node.key',
+        addresses: near.addresses,
+        listen_port: listenPort,
+        ...(options.mtu === undefined ? {} : { mtu: options.mtu }),
+      },
+      peers: {
+        [far.host.name]: {
+          public_key: keys[other].publicKey,
+          ...(presharedKey === undefined ? {} : { preshared_key_file: 'peer.psk' }),
+          addresses: far.addresses.map((address) => address.replace(/\/.*/, '')),
+          ...(initiators.includes(own)
+            ? { endpoints: [endpoint(underlay === 4 ? far.host.v4 : far.host.v6, listenPort)] }
+            : {}),
+          ...(options.keepalive === undefined ? {} : { keepalive: options.keepalive }),
+        },
+      },
+      ...(options.firewall === undefined ? {} : { firewall: options.firewall }),
+    };
+    const secrets: Record<string, string> = presharedKey === undefined ? {} : { 'peer.psk': presharedKey };
+    return await writeNode(join(directory, near.host.name), keys[own], file, secrets);
+  };
+  return { left: await write('left', 'right'), right: await write('right', 'left') };
+}
