@@ -1,0 +1,32 @@
+# The addon `tuntap2`. `node-gyp rebuild -- -Dsanitize=true` builds it with AddressSanitizer and
+# UndefinedBehaviorSanitizer; such a build loads only into a node started with libasan preloaded.
+{
+  'variables': { 'sanitize%': 'false' },
+  'targets': [
+    {
+      'target_name': 'tuntap2',
+      'sources': [
+        'src/addon.cc',
+        'src/batch_io.cc',
+        'src/descriptors.cc',
+        'src/poll.cc',
+        'src/tun.cc',
+        'src/udp.cc',
+      ],
+      'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
+      'defines': ['NAPI_VERSION=8', 'NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS'],
+      'cflags!': ['-O3'],
+      'cflags_cc!': ['-O3', '-std=gnu++20'],
+      'cflags_cc': ['-std=c++17', '-O2', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
+      'conditions': [
+        [
+          'sanitize=="true"',
+          {
+            'cflags_cc': ['-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=undefined'],
+            'ldflags': ['-fsanitize=address,undefined'],
+          },
+        ],
+      ],
+    },
+  ],
+}

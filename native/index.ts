@@ -1,0 +1,379 @@
+// TUN devices, batched UDP, epoll and eventfd for Node.js on Linux: typed calls over the addon in src/.
+// Set-up calls check their arguments here and throw; calls on the packet path return a count or a negative errno, and
+// count what failed. Knows a memory and columns of entries in it, never what a packet holds. Twins: src/addon.cc,
+// src/batch_io.cc (the calls), src/columns.h (the entries).
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { getSystemErrorMap, types } from 'node:util';
+
+/** What {@link BatchIo.wait} reports, as bits. Twin: `ready` in src/poll.h. */
+export const READY = { tun: 1, udp4: 2, udp6: 4, woken: 8, tunGone: 16 } as const;
+
+/** Bytes of an entry of the receive and send columns; src/columns.h has its fields. */
+export const DATAGRAM_ENTRY_BYTES = 64;
+
+/** Bytes of an entry of the read and write columns; src/columns.h has its fields. */
+export const FRAME_ENTRY_BYTES = 16;
+
+/** The status of a datagram that was sent, but only after its stale `local` address was dropped. */
+export const SENT_WITHOUT_LOCAL = 1;
+
+/** A system call of a set-up step failed. Match on `code`; the message says what was attempted, and on what. */
+export class SystemCallError extends Error {
+  override readonly name = 'SystemCallError';
+  /** Such as `EBUSY`. */
+  readonly code: string;
+  /** The negative errno. */
+  readonly errno: number;
+  /** Such as `bind` or `ioctl(TUNSETIFF)`. */
+  readonly syscall: string;
+
+  constructor(attempt: string, failure: Failure) {
+    const code = errnoName(failure.errno);
+    const meaning = getSystemErrorMap().get(failure.errno)?.[1] ?? 'unknown error';
+    super(`${attempt}: ${failure.syscall} failed with ${code} (${meaning})`);
+    this.code = code;
+    this.errno = failure.errno;
+    this.syscall = failure.syscall;
+  }
+}
+
+/** A counted failure of the packet path: `count` times since construction, `call` failed with `code`. */
+export interface Fault {
+  /** The system call: `recvmmsg`, `sendmmsg`, `read`, `write` or `epoll_wait`. */
+  call: string;
+  /** Such as `ENETUNREACH`. `recvmmsg` with `EMSGSIZE` is a datagram longer than its slot, which was dropped. */
+  code: string;
+  count: number;
+}
+
+export interface TunOptions {
+  /** 1 to 15 bytes, or empty: then the kernel chooses. `wg%d` takes the first free number. */
+  name: string;
+  /** Refuse (`EBUSY`) an interface that exists already, also one that nobody has open. */
+  exclusive: boolean;
+}
+
+export interface UdpOptions {
+  family: 4 | 6;
+  /** 0 = any free port. */
+  port: number;
+  /** Passes `net.core.rmem_max` with CAP_NET_ADMIN, and is capped by it without. */
+  receiveBufferBytes?: number;
+  /** Passes `net.core.wmem_max` with CAP_NET_ADMIN, and is capped by it without. */
+  sendBufferBytes?: number;
+  /** `SO_MARK`, an unsigned 32-bit number; needs CAP_NET_ADMIN. */
+  mark?: number;
+}
+
+/** The descriptors are borrowed, the columns are byte offsets into the memory that each call brings. */
+export interface BatchIoOptions {
+  tun: number;
+  udp4?: number | undefined;
+  udp6?: number | undefined;
+  event: number;
+  receiveColumn: number;
+  receiveSlots: number;
+  sendColumn: number;
+  sendSlots: number;
+  readColumn: number;
+  readSlots: number;
+  writeColumn: number;
+  writeSlots: number;
+}
+
+interface Failure {
+  errno: number;
+  syscall: string;
+}
+
+/** The addon as src/addon.cc exports it: -1 stands for what is not given. */
+interface Addon {
+  openTun(name: string, exclusive: boolean): { fd: number; name: string } | Failure;
+  tunName(fd: number): string | Failure;
+  openUdp(
+    family: number,
+    port: number,
+    receiveBufferBytes: number,
+    sendBufferBytes: number,
+    mark: number,
+  ): { fd: number; port: number } | Failure;
+  openEvent(): number | Failure;
+  wake(fd: number): undefined | Failure;
+  closeDescriptor(fd: number): undefined | Failure;
+  nowMs(): number;
+  BatchIo: new () => AddonBatchIo;
+}
+
+interface AddonBatchIo {
+  open(options: Required<BatchIoOptions>): undefined | Failure;
+  wait(timeoutMs: number): number;
+  receiveUdp(memory: ArrayBuffer, ready: number): number;
+  sendUdp(memory: ArrayBuffer, count: number): number;
+  readTun(memory: ArrayBuffer): number;
+  writeTun(memory: ArrayBuffer, count: number): number;
+  lastStale(): number;
+  faults(): { call: string; errno: number; count: number }[];
+  close(): void;
+}
+
+const require = createRequire(import.meta.url);
+const loadAddon: (packageDirectory: string) => Addon = require('node-gyp-build');
+const addon = loadAddon(fileURLToPath(new URL('.', import.meta.url)));
+
+const MAX_U16 = 0xffff;
+const MAX_I32 = 0x7fffffff;
+const MAX_U32 = 0xffffffff;
+const MAX_SLOTS = 65_536;
+/** IFNAMSIZ counts the terminating zero. */
+const MAX_NAME_BYTES = 15;
+
+/**
+ * Opens a TUN interface, which is made if it does not exist: frames are bare IP packets, the descriptor is
+ * non-blocking and close-on-exec. Needs CAP_NET_ADMIN, or an interface made for this user.
+ * The descriptor belongs to this environment until {@link closeDescriptor} or the environment's end; the interface
+ * goes with its last descriptor.
+ * @returns the descriptor, and what the kernel called the interface
+ * @throws SystemCallError `EBUSY` if someone has it open (or it exists, with `exclusive`), `EPERM`, `ENOENT` without
+ *   /dev/net/tun, `EINVAL` for a name the kernel refuses
+ */
+export function openTun({ name, exclusive }: TunOptions): { fd: number; name: string } {
+  checkType('name', name, 'string');
+  checkType('exclusive', exclusive, 'boolean');
+  if (Buffer.byteLength(name) > MAX_NAME_BYTES || name.includes('\0')) {
+    throw argumentError(
+      RangeError,
+      'ERR_INVALID_ARG_VALUE',
+      `the interface name "${name}" is longer than ${MAX_NAME_BYTES} bytes, or holds a zero byte`,
+    );
+  }
+  const opened = addon.openTun(name, exclusive);
+  if ('errno' in opened) throw new SystemCallError(`cannot open the TUN interface "${name}"`, opened);
+  return opened;
+}
+
+/**
+ * The present name of the interface behind a TUN descriptor: it may have been renamed since it was opened.
+ * @throws SystemCallError `ENOTTY` or `EINVAL` if it is no TUN, `EBADFD` if the interface is gone, `EBADF`
+ */
+export function tunName(fd: number): string {
+  checkWhole('fd', fd, 0, MAX_I32);
+  const name = addon.tunName(fd);
+  if (typeof name !== 'string')
+    throw new SystemCallError(`cannot name the interface of descriptor ${fd}`, name);
+  return name;
+}
+
+/**
+ * Opens a UDP socket bound to any address of one family (IPv6 takes IPv6 only), non-blocking and close-on-exec, that
+ * tells the local address of each datagram. ICMP errors never show on it.
+ * The descriptor belongs to this environment until {@link closeDescriptor} or the environment's end.
+ * @returns the descriptor, and the real port
+ * @throws SystemCallError `EADDRINUSE`, `EACCES`, `EPERM` (mark), `EAFNOSUPPORT` if the host has no IPv6
+ */
+export function openUdp({ family, port, receiveBufferBytes, sendBufferBytes, mark }: UdpOptions): {
+  fd: number;
+  port: number;
+} {
+  if (family !== 4 && family !== 6) {
+    throw argumentError(TypeError, 'ERR_INVALID_ARG_VALUE', `family is ${String(family)}, not 4 or 6`);
+  }
+  checkWhole('port', port, 0, MAX_U16);
+  if (receiveBufferBytes !== undefined) checkWhole('receiveBufferBytes', receiveBufferBytes, 0, MAX_I32);
+  if (sendBufferBytes !== undefined) checkWhole('sendBufferBytes', sendBufferBytes, 0, MAX_I32);
+  if (mark !== undefined) checkWhole('mark', mark, 0, MAX_U32);
+  const opened = addon.openUdp(family, port, receiveBufferBytes ?? -1, sendBufferBytes ?? -1, mark ?? -1);
+  if ('errno' in opened)
+    throw new SystemCallError(`cannot open UDP over IPv${family} on port ${port}`, opened);
+  return opened;
+}
+
+/**
+ * Opens an eventfd, by which any thread of the process wakes a {@link BatchIo.wait}.
+ * The descriptor belongs to this environment until {@link closeDescriptor} or the environment's end.
+ */
+export function openEvent(): number {
+  const fd = addon.openEvent();
+  if (typeof fd !== 'number') throw new SystemCallError('cannot open an eventfd', fd);
+  return fd;
+}
+
+/**
+ * Wakes whoever waits on this event, in any thread; a wake before the wait is kept. `fd` comes from {@link openEvent}
+ * of any environment of the process.
+ * @throws SystemCallError `EBADF` if it is not an event, or is closed
+ */
+export function wake(fd: number): void {
+  checkWhole('fd', fd, 0, MAX_I32);
+  const failure = addon.wake(fd);
+  if (failure !== undefined) throw new SystemCallError(`cannot wake the event ${fd}`, failure);
+}
+
+/**
+ * Closes a descriptor that this environment opened. Close the {@link BatchIo} that borrows it first.
+ * @throws SystemCallError `EBADF` for any other number, also for one that is closed already
+ */
+export function closeDescriptor(fd: number): void {
+  checkWhole('fd', fd, 0, MAX_I32);
+  const failure = addon.closeDescriptor(fd);
+  if (failure !== undefined) throw new SystemCallError(`cannot close descriptor ${fd}`, failure);
+}
+
+/** CLOCK_BOOTTIME in milliseconds, with a fraction: never goes back, and counts through suspend. */
+export function nowMs(): number {
+  return addon.nowMs();
+}
+
+/**
+ * Moves batches between one memory and a TUN, two UDP sockets and an event, with one native call per batch.
+ *
+ * Every call that takes `memory` takes the present `buffer` of a WebAssembly.Memory or any other ArrayBuffer, and
+ * throws a TypeError if it is detached or does not hold the column, a RangeError if `count` is not from 0 to the slots.
+ * What the kernel refuses is never thrown: the call returns a count or a negative errno, and {@link faults} counts it.
+ * An entry that points outside the memory is such a fault, `EFAULT`. After {@link close} each call returns -EBADF.
+ */
+export class BatchIo {
+  readonly #io: AddonBatchIo;
+  readonly #sendSlots: number;
+  readonly #writeSlots: number;
+
+  /** @throws SystemCallError if a descriptor cannot be waited for: `EBADF`, `EPERM` */
+  constructor(options: BatchIoOptions) {
+    const all = { ...options, udp4: options.udp4 ?? -1, udp6: options.udp6 ?? -1 };
+    checkWhole('tun', all.tun, 0, MAX_I32);
+    if (options.udp4 !== undefined) checkWhole('udp4', options.udp4, 0, MAX_I32);
+    if (options.udp6 !== undefined) checkWhole('udp6', options.udp6, 0, MAX_I32);
+    checkWhole('event', all.event, 0, MAX_I32);
+    for (const column of ['receiveColumn', 'sendColumn', 'readColumn', 'writeColumn'] as const) {
+      checkWhole(column, all[column], 0, MAX_U32);
+    }
+    for (const slots of ['receiveSlots', 'sendSlots', 'readSlots', 'writeSlots'] as const) {
+      checkWhole(slots, all[slots], 1, MAX_SLOTS);
+    }
+    this.#sendSlots = all.sendSlots;
+    this.#writeSlots = all.writeSlots;
+    this.#io = new addon.BatchIo();
+    const failure = this.#io.open(all);
+    if (failure !== undefined) {
+      const watched = `TUN ${all.tun}, UDP ${all.udp4} and ${all.udp6}, event ${all.event}`;
+      throw new SystemCallError(`cannot wait for the descriptors ${watched}`, failure);
+    }
+  }
+
+  /**
+   * Blocks this thread until something is ready or the time is over. Fractions of a millisecond count; a negative
+   * timeout is 0, `Infinity` waits for ever. A worker that is blocked here ends (`terminate`, `process.exit`) only once
+   * it is woken or its time is over.
+   * @returns the bits of {@link READY}, the event being taken back with `woken`; 0 when the time is over or a signal
+   *   came; or a negative errno. `tunGone` stays: stop then, or the next wait returns at once.
+   */
+  wait(timeoutMs: number): number {
+    checkType('timeoutMs', timeoutMs, 'number');
+    return this.#io.wait(timeoutMs === Number.POSITIVE_INFINITY ? -1 : Math.max(0, timeoutMs));
+  }
+
+  /**
+   * Fills the receive column from slot 0 with the datagrams of both sockets, or of those whose bits `ready` has, until
+   * they are empty or all slots are used. The sockets take turns, so that a flood on one cannot starve the other.
+   * Sets length, status 0, family, port, scope, remote and local; leaves offset, capacity and peer.
+   * Datagrams longer than their slot are dropped.
+   * @returns how many entries were filled, or a negative errno if that is why none was
+   */
+  receiveUdp(memory: ArrayBuffer, ready: number = READY.udp4 | READY.udp6): number {
+    checkMemory(memory);
+    return this.#io.receiveUdp(memory, ready);
+  }
+
+  /**
+   * Sends the first `count` entries of the send column in order. Sets `status` of each: 0, a negative errno, or
+   * {@link SENT_WITHOUT_LOCAL} if the host no longer has its `local` address and the kernel chose another.
+   * Waits at most 8 ms in all for room in the send buffers, then drops with `EAGAIN`.
+   * @returns how many were sent
+   */
+  sendUdp(memory: ArrayBuffer, count: number): number {
+    checkMemory(memory);
+    checkWhole('count', count, 0, this.#sendSlots);
+    return this.#io.sendUdp(memory, count);
+  }
+
+  /** How many entries of the last {@link sendUdp} got the status {@link SENT_WITHOUT_LOCAL}. */
+  get lastStale(): number {
+    return this.#io.lastStale();
+  }
+
+  /**
+   * Reads frames into the read column from slot 0, until there is none or all slots are used. Sets length and status 0.
+   * A frame longer than its slot is cut by the kernel with no sign of it: slots must hold the interface's MTU.
+   * @returns how many were read, or a negative errno if that is why none was, such as -EBADFD once the interface is gone
+   */
+  readTun(memory: ArrayBuffer): number {
+    checkMemory(memory);
+    return this.#io.readTun(memory);
+  }
+
+  /**
+   * Writes the first `count` frames of the write column. Sets `status` of each: 0 or a negative errno, such as -EIO
+   * while the interface is down, -EINVAL for what is not IP.
+   * @returns how many were written
+   */
+  writeTun(memory: ArrayBuffer, count: number): number {
+    checkMemory(memory);
+    checkWhole('count', count, 0, this.#writeSlots);
+    return this.#io.writeTun(memory, count);
+  }
+
+  /** The failures since construction, by call and errno. */
+  faults(): Fault[] {
+    return this.#io.faults().map(({ call, errno, count }) => ({ call, code: errnoName(errno), count }));
+  }
+
+  /** Gives the epoll descriptor back; a second call does nothing. The borrowed descriptors stay open. */
+  close(): void {
+    this.#io.close();
+  }
+}
+
+/** libuv does not name this one, which a TUN descriptor answers once its interface is gone. */
+const EBADFD = -77;
+
+function errnoName(errno: number): string {
+  if (errno === EBADFD) return 'EBADFD';
+  return getSystemErrorMap().get(errno)?.[0] ?? `E${-errno}`;
+}
+
+function checkType(name: string, value: unknown, type: 'string' | 'boolean' | 'number'): void {
+  if (typeof value !== type || Number.isNaN(value)) {
+    throw argumentError(TypeError, 'ERR_INVALID_ARG_TYPE', `${name} is ${String(value)}, not a ${type}`);
+  }
+}
+
+function checkWhole(name: string, value: number, lowest: number, highest: number): void {
+  if (typeof value !== 'number') {
+    throw argumentError(TypeError, 'ERR_INVALID_ARG_TYPE', `${name} is ${String(value)}, not a number`);
+  }
+  if (!Number.isInteger(value) || value < lowest || value > highest) {
+    throw argumentError(
+      RangeError,
+      'ERR_OUT_OF_RANGE',
+      `${name} is ${value}, not a whole number from ${lowest} to ${highest}`,
+    );
+  }
+}
+
+function checkMemory(memory: ArrayBuffer): void {
+  // `instanceof` is the cheap answer; an ArrayBuffer of another realm is asked the slow way.
+  if (!(memory instanceof ArrayBuffer) && !types.isArrayBuffer(memory)) {
+    throw argumentError(TypeError, 'ERR_INVALID_ARG_TYPE', 'memory is not an ArrayBuffer');
+  }
+  if (memory.byteLength === 0) {
+    throw argumentError(
+      TypeError,
+      'ERR_INVALID_STATE',
+      'memory has length 0: it was detached, perhaps by memory.grow(); pass the present memory.buffer',
+    );
+  }
+}
+
+function argumentError(Kind: typeof TypeError | typeof RangeError, code: string, message: string): Error {
+  return Object.assign(new Kind(message), { code });
+}

@@ -1,0 +1,128 @@
+// The export table, and the state of one environment (the main thread or a worker): the descriptors it
+// opened, closed when it ends. A set-up call answers with its result or with { errno, syscall }. Twin:
+// index.ts (interface Addon).
+#include <napi.h>
+
+#include <string>
+
+#include "arguments.h"
+#include "batch_io.h"
+#include "descriptors.h"
+#include "poll.h"
+#include "tun.h"
+#include "udp.h"
+
+namespace tuntap2 {
+namespace {
+
+// Destroyed by Node-API exactly once when the environment ends, also when its worker is terminated.
+class Environment {
+ public:
+  static const Environment* Of(Napi::Env env) { return env.GetInstanceData<Environment>(); }
+
+  Environment() = default;
+  ~Environment() { Descriptors::OfProcess().CloseAll(this); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+};
+
+void Own(Napi::Env env, int fd, Descriptors::Kind kind) {
+  Descriptors::OfProcess().Add(fd, kind, Environment::Of(env));
+}
+
+// openTun(name, exclusive): { fd, name }
+Napi::Value OpenTunCall(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::string name;
+  if (!ReadText(info[0], "name", IFNAMSIZ - 1, &name)) return env.Undefined();
+  OpenedTun tun;
+  const Failure failure = OpenTun(name.c_str(), info[1].ToBoolean(), &tun);
+  if (failure.happened()) return FailureValue(env, failure);
+  Own(env, tun.fd, Descriptors::Kind::kTun);
+  Napi::Object opened = Napi::Object::New(env);
+  opened.Set("fd", tun.fd);
+  opened.Set("name", tun.name);
+  return opened;
+}
+
+// tunName(fd): string
+Napi::Value TunNameCall(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int fd = -1;
+  if (!ReadDescriptor(info[0], "fd", &fd)) return env.Undefined();
+  char name[IFNAMSIZ];
+  const Failure failure = TunName(fd, name);
+  if (failure.happened()) return FailureValue(env, failure);
+  return Napi::String::New(env, name);
+}
+
+// openUdp(family, port, receiveBufferBytes, sendBufferBytes, mark): { fd, port }; -1 = not given
+Napi::Value OpenUdpCall(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  UdpOptions options;
+  double family = 0, port = 0, mark = 0;
+  if (!ReadWhole(info[0], "family", 4, 6, &family) || !ReadWhole(info[1], "port", 0, 65535, &port) ||
+      !ReadOptionalI32(info[2], "receiveBufferBytes", &options.receive_buffer_bytes) ||
+      !ReadOptionalI32(info[3], "sendBufferBytes", &options.send_buffer_bytes) ||
+      !ReadWhole(info[4], "mark", -1, std::numeric_limits<uint32_t>::max(), &mark)) {
+    return env.Undefined();
+  }
+  options.family = static_cast<int>(family);
+  options.port = static_cast<uint16_t>(port);
+  options.mark = static_cast<int64_t>(mark);
+  OpenedUdp udp;
+  const Failure failure = OpenUdp(options, &udp);
+  if (failure.happened()) return FailureValue(env, failure);
+  Own(env, udp.fd, Descriptors::Kind::kUdp);
+  Napi::Object opened = Napi::Object::New(env);
+  opened.Set("fd", udp.fd);
+  opened.Set("port", udp.port);
+  return opened;
+}
+
+// openEvent(): fd
+Napi::Value OpenEventCall(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int fd = -1;
+  const Failure failure = OpenEvent(&fd);
+  if (failure.happened()) return FailureValue(env, failure);
+  Own(env, fd, Descriptors::Kind::kEvent);
+  return Napi::Number::New(env, fd);
+}
+
+// wake(fd): undefined
+Napi::Value WakeCall(const Napi::CallbackInfo& info) {
+  int fd = -1;
+  if (!ReadDescriptor(info[0], "fd", &fd)) return info.Env().Undefined();
+  const Failure failure = Descriptors::OfProcess().Wake(fd);
+  return failure.happened() ? FailureValue(info.Env(), failure) : info.Env().Undefined();
+}
+
+// closeDescriptor(fd): undefined
+Napi::Value CloseDescriptorCall(const Napi::CallbackInfo& info) {
+  int fd = -1;
+  if (!ReadDescriptor(info[0], "fd", &fd)) return info.Env().Undefined();
+  const Failure failure = Descriptors::OfProcess().Close(fd, Environment::Of(info.Env()));
+  return failure.happened() ? FailureValue(info.Env(), failure) : info.Env().Undefined();
+}
+
+// nowMs(): number
+Napi::Value NowMsCall(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), NowMs()); }
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment());
+  exports.Set("openTun", Napi::Function::New<OpenTunCall>(env, "openTun"));
+  exports.Set("tunName", Napi::Function::New<TunNameCall>(env, "tunName"));
+  exports.Set("openUdp", Napi::Function::New<OpenUdpCall>(env, "openUdp"));
+  exports.Set("openEvent", Napi::Function::New<OpenEventCall>(env, "openEvent"));
+  exports.Set("wake", Napi::Function::New<WakeCall>(env, "wake"));
+  exports.Set("closeDescriptor", Napi::Function::New<CloseDescriptorCall>(env, "closeDescriptor"));
+  exports.Set("nowMs", Napi::Function::New<NowMsCall>(env, "nowMs"));
+  exports.Set("BatchIo", BatchIo::Define(env));
+  return exports;
+}
+
+NODE_API_MODULE(NODE_GYP_MODULE_NAME, Init)
+
+}  // namespace
+}  // namespace tuntap2

@@ -1,0 +1,108 @@
+// See batch_io.h. No call here allocates or creates a JavaScript object per packet; those that take memory
+// fetch its base anew, because a wasm memory moves when it grows.
+#include "batch_io.h"
+
+#include <cerrno>
+
+#include "arguments.h"
+#include "tun.h"
+
+namespace tuntap2 {
+
+Napi::Function BatchIo::Define(Napi::Env env) {
+  return DefineClass(env, "BatchIo",
+                     {
+                         InstanceMethod<&BatchIo::Open>("open"),
+                         InstanceMethod<&BatchIo::Wait>("wait"),
+                         InstanceMethod<&BatchIo::ReceiveUdp>("receiveUdp"),
+                         InstanceMethod<&BatchIo::SendUdp>("sendUdp"),
+                         InstanceMethod<&BatchIo::ReadTun>("readTun"),
+                         InstanceMethod<&BatchIo::WriteTun>("writeTun"),
+                         InstanceMethod<&BatchIo::LastStale>("lastStale"),
+                         InstanceMethod<&BatchIo::Faults>("faults"),
+                         InstanceMethod<&BatchIo::Close>("close"),
+                     });
+}
+
+Napi::Value BatchIo::Open(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (udp_ != nullptr || !info[0].IsObject()) {
+    Refuse(env, "open takes options, once");
+    return env.Undefined();
+  }
+  const Napi::Object options = info[0].As<Napi::Object>();
+  if (!ReadDescriptor(options.Get("tun"), "tun", &descriptors_.tun) ||
+      !ReadOptionalI32(options.Get("udp4"), "udp4", &descriptors_.udp4) ||
+      !ReadOptionalI32(options.Get("udp6"), "udp6", &descriptors_.udp6) ||
+      !ReadDescriptor(options.Get("event"), "event", &descriptors_.event) ||
+      !ReadPlace(options, "receiveColumn", "receiveSlots", &receive_) ||
+      !ReadPlace(options, "sendColumn", "sendSlots", &send_) ||
+      !ReadPlace(options, "readColumn", "readSlots", &read_) ||
+      !ReadPlace(options, "writeColumn", "writeSlots", &write_)) {
+    return env.Undefined();
+  }
+  const Failure failure = poller_.Open(descriptors_);
+  if (failure.happened()) return FailureValue(env, failure);
+  udp_ = std::make_unique<UdpBatch>(descriptors_.udp4, descriptors_.udp6);
+  return env.Undefined();
+}
+
+Napi::Value BatchIo::Wait(const Napi::CallbackInfo& info) {
+  double timeout_ms = 0;
+  if (!ReadDouble(info[0], "timeoutMs", &timeout_ms)) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(), udp_ == nullptr ? -EBADF : poller_.Wait(timeout_ms, &faults_));
+}
+
+Napi::Value BatchIo::ReceiveUdp(const Napi::CallbackInfo& info) {
+  Column<DatagramEntry> column;
+  uint32_t ready = 0;
+  if (!ReadColumn(info, receive_, &column) || !ReadU32(info[1], "ready", &ready))
+    return info.Env().Undefined();
+  return Napi::Number::New(info.Env(), udp_ == nullptr ? -EBADF : udp_->Receive(column, ready, &faults_));
+}
+
+Napi::Value BatchIo::SendUdp(const Napi::CallbackInfo& info) {
+  Column<DatagramEntry> column;
+  uint32_t count = 0;
+  if (!ReadColumn(info, send_, &column) || !ReadCount(info, column, &count)) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(), udp_ == nullptr ? -EBADF : udp_->Send(column, count, &faults_));
+}
+
+Napi::Value BatchIo::ReadTun(const Napi::CallbackInfo& info) {
+  Column<FrameEntry> column;
+  if (!ReadColumn(info, read_, &column)) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(),
+                           udp_ == nullptr ? -EBADF : ReadFrames(descriptors_.tun, column, &faults_));
+}
+
+Napi::Value BatchIo::WriteTun(const Napi::CallbackInfo& info) {
+  Column<FrameEntry> column;
+  uint32_t count = 0;
+  if (!ReadColumn(info, write_, &column) || !ReadCount(info, column, &count)) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(),
+                           udp_ == nullptr ? -EBADF : WriteFrames(descriptors_.tun, column, count, &faults_));
+}
+
+Napi::Value BatchIo::LastStale(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), udp_ == nullptr ? 0 : udp_->last_stale());
+}
+
+Napi::Value BatchIo::Faults(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Array rows = Napi::Array::New(env, faults_.size());
+  for (size_t i = 0; i < faults_.size(); ++i) {
+    Napi::Object row = Napi::Object::New(env);
+    row.Set("call", faults_[i].call);
+    row.Set("errno", -faults_[i].error);
+    row.Set("count", static_cast<double>(faults_[i].count));
+    rows.Set(static_cast<uint32_t>(i), row);
+  }
+  return rows;
+}
+
+void BatchIo::Close(const Napi::CallbackInfo&) {
+  udp_.reset();
+  poller_.Close();
+}
+
+}  // namespace tuntap2

@@ -1,0 +1,37 @@
+// TUN interfaces: opening one, its name, and frames between it and the frame columns. Knows no JavaScript
+// value.
+#ifndef TUNTAP2_TUN_H_
+#define TUNTAP2_TUN_H_
+
+#include <net/if.h>
+
+#include "columns.h"
+#include "failure.h"
+#include "faults.h"
+
+namespace tuntap2 {
+
+struct OpenedTun {
+  int fd = -1;
+  char name[IFNAMSIZ] = {};  // what the kernel called it
+};
+
+// Opens /dev/net/tun and attaches it to the interface `name` (less than IFNAMSIZ bytes; "" and "wg%d" let the
+// kernel choose), made if it is not there. `exclusive` refuses one that is. Non-blocking, close-on-exec; the
+// caller owns the fd.
+Failure OpenTun(const char* name, bool exclusive, OpenedTun* opened);
+
+// The present name of the interface behind a TUN descriptor: it may have been renamed since.
+Failure TunName(int fd, char name[IFNAMSIZ]);
+
+// Reads one frame per slot, from slot 0, until there is none or every slot is full. Sets `length` and
+// `status` 0. Returns how many slots were filled, or a negative errno if that is the reason why none was.
+int ReadFrames(int fd, const Column<FrameEntry>& column, FaultTable* faults);
+
+// Writes the first `count` frames, count <= column.slots(). A frame that the kernel refuses gets its negative
+// errno as `status`; the others get 0. Returns how many were written.
+int WriteFrames(int fd, const Column<FrameEntry>& column, uint32_t count, FaultTable* faults);
+
+}  // namespace tuntap2
+
+#endif  // TUNTAP2_TUN_H_

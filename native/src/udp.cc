@@ -1,0 +1,337 @@
+// See udp.h.
+#include "udp.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "poll.h"
+
+namespace tuntap2 {
+namespace {
+
+// A full send buffer empties within microseconds unless the link is far slower than the sender. The budget is
+// per call of Send, so that a stuck link costs a lane 8 ms per batch and not per datagram.
+constexpr int kPatienceMs = 1;
+constexpr uint32_t kWaitsPerSend = 8;
+
+// With IP_PKTINFO the sender names its address; these are what the kernel answers when the host no longer has
+// it.
+bool MayBeStaleLocal(int error) { return error == EINVAL || error == ENETUNREACH || error == EADDRNOTAVAIL; }
+
+bool SetOption(int fd, int level, int option, int value) {
+  return setsockopt(fd, level, option, &value, sizeof(value)) == 0;
+}
+
+// The FORCE form passes net.core.[rw]mem_max but needs CAP_NET_ADMIN; the plain one takes what it gets.
+bool SetBuffer(int fd, int forced, int plain, int bytes) {
+  return SetOption(fd, SOL_SOCKET, forced, bytes) || SetOption(fd, SOL_SOCKET, plain, bytes);
+}
+
+Failure Configure(int fd, const UdpOptions& options, OpenedUdp* opened) {
+  const bool is_v6 = options.family == 6;
+  if (is_v6 && !SetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return Failure{errno, "setsockopt(IPV6_V6ONLY)"};
+  if (is_v6 && !SetOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)) {
+    return Failure{errno, "setsockopt(IPV6_RECVPKTINFO)"};
+  }
+  if (!is_v6 && !SetOption(fd, IPPROTO_IP, IP_PKTINFO, 1)) return Failure{errno, "setsockopt(IP_PKTINFO)"};
+  if (options.receive_buffer_bytes >= 0 &&
+      !SetBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.receive_buffer_bytes)) {
+    return Failure{errno, "setsockopt(SO_RCVBUF)"};
+  }
+  if (options.send_buffer_bytes >= 0 &&
+      !SetBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.send_buffer_bytes)) {
+    return Failure{errno, "setsockopt(SO_SNDBUF)"};
+  }
+  if (options.mark >= 0 &&
+      !SetOption(fd, SOL_SOCKET, SO_MARK, static_cast<int>(static_cast<uint32_t>(options.mark)))) {
+    return Failure{errno, "setsockopt(SO_MARK)"};
+  }
+
+  union {
+    sockaddr any;
+    sockaddr_in v4;
+    sockaddr_in6 v6;
+  } address = {};
+  socklen_t length = is_v6 ? sizeof(address.v6) : sizeof(address.v4);
+  memset(&address, 0, sizeof(address));
+  if (is_v6) {
+    address.v6.sin6_family = AF_INET6;
+    address.v6.sin6_port = htons(options.port);
+  } else {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = htons(options.port);
+  }
+  if (bind(fd, &address.any, length) < 0) return Failure{errno, "bind"};
+  if (getsockname(fd, &address.any, &length) < 0) return Failure{errno, "getsockname"};
+  opened->port = ntohs(is_v6 ? address.v6.sin6_port : address.v4.sin_port);
+  return Failure{};
+}
+
+bool IsZero(const uint8_t (&address)[16]) {
+  return std::all_of(std::begin(address), std::end(address), [](uint8_t byte) { return byte == 0; });
+}
+
+// The local address a datagram came to. For IPv4 that is ipi_spec_dst: ipi_addr may be a broadcast address,
+// which no answer can leave from.
+void ReadLocal(const msghdr& header, uint8_t (&local)[16]) {
+  for (cmsghdr* control = CMSG_FIRSTHDR(&header); control != nullptr;
+       control = CMSG_NXTHDR(const_cast<msghdr*>(&header), control)) {
+    if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
+      in_pktinfo info;
+      memcpy(&info, CMSG_DATA(control), sizeof(info));
+      memcpy(local, &info.ipi_spec_dst, sizeof(info.ipi_spec_dst));
+    } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
+      in6_pktinfo info;
+      memcpy(&info, CMSG_DATA(control), sizeof(info));
+      memcpy(local, &info.ipi6_addr, sizeof(info.ipi6_addr));
+    }
+  }
+}
+
+// Puts the local address into the header's control buffer, which has room for either family.
+void WriteLocal(uint16_t family, const uint8_t (&local)[16], msghdr* header) {
+  const size_t info_bytes = family == 4 ? sizeof(in_pktinfo) : sizeof(in6_pktinfo);
+  memset(header->msg_control, 0, CMSG_SPACE(info_bytes));
+  header->msg_controllen = CMSG_SPACE(info_bytes);
+  cmsghdr* const control = CMSG_FIRSTHDR(header);
+  control->cmsg_len = CMSG_LEN(info_bytes);
+  if (family == 4) {
+    in_pktinfo info = {};
+    memcpy(&info.ipi_spec_dst, local, sizeof(info.ipi_spec_dst));
+    control->cmsg_level = IPPROTO_IP;
+    control->cmsg_type = IP_PKTINFO;
+    memcpy(CMSG_DATA(control), &info, sizeof(info));
+  } else {
+    in6_pktinfo info = {};  // interface 0: a link-local remote names its own by scope
+    memcpy(&info.ipi6_addr, local, sizeof(info.ipi6_addr));
+    control->cmsg_level = IPPROTO_IPV6;
+    control->cmsg_type = IPV6_PKTINFO;
+    memcpy(CMSG_DATA(control), &info, sizeof(info));
+  }
+}
+
+}  // namespace
+
+Failure OpenUdp(const UdpOptions& options, OpenedUdp* opened) {
+  const int domain = options.family == 6 ? AF_INET6 : AF_INET;
+  const int fd = socket(domain, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
+  if (fd < 0) return Failure{errno, "socket"};
+  // IP_RECVERR stays off: with it, an ICMP error about one peer would fail the next send to another.
+  const Failure failure = Configure(fd, options, opened);
+  if (failure.happened()) {
+    close(fd);
+  } else {
+    opened->fd = fd;
+  }
+  return failure;
+}
+
+UdpBatch::UdpBatch(int udp4, int udp6) : udp4_(udp4), udp6_(udp6) {
+  for (uint32_t at = 0; at < kBatch; ++at) {
+    msghdr& header = messages_[at].msg_hdr;
+    header.msg_iov = &payloads_[at];
+    header.msg_iovlen = 1;
+    header.msg_name = &addresses_[at];
+    header.msg_control = &controls_[at];
+  }
+}
+
+int UdpBatch::Receive(const Column<DatagramEntry>& column, uint32_t ready, FaultTable* faults) {
+  const uint16_t families[2] = {4, 6};
+  const int sockets[2] = {(ready & ready::kUdp4) != 0 ? udp4_ : -1, (ready & ready::kUdp6) != 0 ? udp6_ : -1};
+  bool is_drained[2] = {sockets[0] < 0, sockets[1] < 0};
+  // Half of the slots at most: a flood on one family leaves the other its half, and the first turn
+  // alternates.
+  const uint32_t quantum = std::clamp(column.slots() / 2, 1u, kBatch);
+  uint32_t turn = turn_;
+  turn_ ^= 1;
+
+  uint32_t taken = 0;  // bounds the call, also when what comes is dropped
+  uint32_t filled = 0;
+  int error = 0;
+  while (taken < column.slots() && !(is_drained[0] && is_drained[1])) {
+    if (!is_drained[turn]) {
+      const uint32_t want = std::min(quantum, column.slots() - taken);
+      const Taken some = ReceiveSome(sockets[turn], families[turn], column, filled, want, faults);
+      taken += some.datagrams;
+      filled += some.filled;
+      if (some.error != 0) error = some.error;
+      is_drained[turn] = some.is_drained;
+    }
+    turn ^= 1;
+  }
+  return filled == 0 ? -error : static_cast<int>(filled);
+}
+
+UdpBatch::Taken UdpBatch::ReceiveSome(int fd, uint16_t family, const Column<DatagramEntry>& column,
+                                      uint32_t first, uint32_t want, FaultTable* faults) {
+  Taken taken;
+  uint32_t prepared = 0;
+  for (; prepared < want; ++prepared) {
+    const DatagramEntry entry = column.Load(first + prepared);
+    if (!column.memory().Holds(entry.offset, entry.capacity)) {
+      taken.error = EFAULT;
+      break;
+    }
+    payloads_[prepared] = {column.memory().At(entry.offset), entry.capacity};
+    msghdr& header = messages_[prepared].msg_hdr;
+    header.msg_namelen = sizeof(SocketAddress);
+    header.msg_controllen = sizeof(Control);
+    header.msg_flags = 0;
+  }
+
+  int received = 0;
+  if (prepared > 0) {
+    do {
+      received = recvmmsg(fd, messages_, prepared, MSG_DONTWAIT, nullptr);
+    } while (received < 0 && errno == EINTR);
+    if (received < 0 && errno != EAGAIN) taken.error = errno;
+  }
+  if (taken.error != 0) faults->Count(call::kReceive, taken.error);
+  if (received > 0) {
+    taken.datagrams = static_cast<uint32_t>(received);
+    taken.filled = Keep(family, column, first, taken.datagrams, faults);
+  }
+  // Fewer than asked for: the queue was empty, or an error ended the batch. epoll is level-triggered and
+  // tells again.
+  taken.is_drained = taken.datagrams < want;
+  return taken;
+}
+
+// Turns the first `count` messages into entries from `first` on, without gaps. Returns how many.
+uint32_t UdpBatch::Keep(uint16_t family, const Column<DatagramEntry>& column, uint32_t first, uint32_t count,
+                        FaultTable* faults) {
+  uint32_t kept = 0;
+  for (uint32_t at = 0; at < count; ++at) {
+    const mmsghdr& message = messages_[at];
+    // After a dropped datagram the later ones move down a slot. That copies, because entries keep their
+    // slots; it is rare, and whoever floods us with oversized datagrams pays more for each.
+    if ((message.msg_hdr.msg_flags & MSG_TRUNC) != 0 || message.msg_len > payloads_[kept].iov_len) {
+      faults->Count(call::kReceive, EMSGSIZE);
+      continue;
+    }
+    if (kept != at) memmove(payloads_[kept].iov_base, payloads_[at].iov_base, message.msg_len);
+
+    DatagramEntry entry = column.Load(first + kept);
+    entry.length = message.msg_len;
+    entry.status = 0;
+    entry.family = family;
+    memset(entry.remote, 0, sizeof(entry.remote));
+    memset(entry.local, 0, sizeof(entry.local));
+    if (family == 4) {
+      const sockaddr_in& remote = addresses_[at].v4;
+      entry.port = ntohs(remote.sin_port);
+      entry.scope = 0;
+      memcpy(entry.remote, &remote.sin_addr, sizeof(remote.sin_addr));
+    } else {
+      const sockaddr_in6& remote = addresses_[at].v6;
+      entry.port = ntohs(remote.sin6_port);
+      entry.scope = remote.sin6_scope_id;
+      memcpy(entry.remote, &remote.sin6_addr, sizeof(remote.sin6_addr));
+    }
+    ReadLocal(message.msg_hdr, entry.local);
+    column.Store(first + kept, entry);
+    ++kept;
+  }
+  return kept;
+}
+
+int UdpBatch::Descriptor(uint16_t family) const { return family == 4 ? udp4_ : family == 6 ? udp6_ : -1; }
+
+int UdpBatch::Send(const Column<DatagramEntry>& column, uint32_t count, FaultTable* faults) {
+  last_stale_ = 0;
+  patience_ = kWaitsPerSend;
+  int sent = 0;
+  uint32_t in_run = 0;
+  uint16_t family = 0;
+  for (uint32_t index = 0; index < count; ++index) {
+    const DatagramEntry entry = column.Load(index);
+    const int error = Descriptor(entry.family) < 0                         ? EAFNOSUPPORT
+                      : !column.memory().Holds(entry.offset, entry.length) ? EFAULT
+                                                                           : 0;
+    if (error != 0) {
+      column.StoreStatus(index, -error);
+      faults->Count(call::kSend, error);
+      continue;
+    }
+    if (in_run == kBatch || (in_run > 0 && entry.family != family)) {
+      sent += SendRun(Descriptor(family), column, in_run, faults);
+      in_run = 0;
+    }
+    family = entry.family;
+    indexes_[in_run] = index;
+    Prepare(in_run++, column.memory(), entry);
+  }
+  if (in_run > 0) sent += SendRun(Descriptor(family), column, in_run, faults);
+  return sent;
+}
+
+void UdpBatch::Prepare(uint32_t at, const Memory& memory, const DatagramEntry& entry) {
+  msghdr& header = messages_[at].msg_hdr;
+  payloads_[at] = {memory.At(entry.offset), entry.length};
+  SocketAddress& address = addresses_[at];
+  memset(&address, 0, sizeof(address));
+  if (entry.family == 4) {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = htons(entry.port);
+    memcpy(&address.v4.sin_addr, entry.remote, sizeof(address.v4.sin_addr));
+    header.msg_namelen = sizeof(address.v4);
+  } else {
+    address.v6.sin6_family = AF_INET6;
+    address.v6.sin6_port = htons(entry.port);
+    address.v6.sin6_scope_id = entry.scope;
+    memcpy(&address.v6.sin6_addr, entry.remote, sizeof(address.v6.sin6_addr));
+    header.msg_namelen = sizeof(address.v6);
+  }
+  header.msg_controllen = 0;
+  header.msg_flags = 0;
+  if (!IsZero(entry.local)) WriteLocal(entry.family, entry.local, &header);
+}
+
+// Sends the first `count` prepared messages over one socket. sendmmsg stops at the first message that fails
+// and tells why only when that message is the first it looks at, so each turn of the loop either sends some,
+// or deals with the one at `at`: again after a wait, again without its local address, or given up.
+int UdpBatch::SendRun(int fd, const Column<DatagramEntry>& column, uint32_t count, FaultTable* faults) {
+  int sent = 0;
+  int32_t success = 0;  // the status that the message at `at` will get
+  uint32_t at = 0;
+  while (at < count) {
+    const int accepted = sendmmsg(fd, &messages_[at], count - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (accepted > 0) {
+      for (int i = 0; i < accepted; ++i) {
+        column.StoreStatus(indexes_[at++], success);
+        success = 0;
+      }
+      sent += accepted;
+      continue;
+    }
+    const int error = errno;
+    if (error == EINTR) continue;
+    if ((error == EAGAIN || error == ENOBUFS) && patience_ > 0) {
+      --patience_;
+      // ENOBUFS is a full device queue, of which POLLOUT knows nothing: then the time passes in full.
+      pollfd room = {fd, static_cast<short>(error == EAGAIN ? POLLOUT : 0), 0};
+      poll(&room, 1, kPatienceMs);
+      continue;
+    }
+    msghdr& header = messages_[at].msg_hdr;
+    if (MayBeStaleLocal(error) && header.msg_controllen != 0) {
+      header.msg_controllen = 0;
+      success = kSentWithoutLocal;
+      ++last_stale_;
+      continue;
+    }
+    if (success == kSentWithoutLocal) --last_stale_;  // it was not the local address after all
+    success = 0;
+    column.StoreStatus(indexes_[at++], -error);
+    faults->Count(call::kSend, error);
+  }
+  return sent;
+}
+
+}  // namespace tuntap2
