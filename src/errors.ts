@@ -1,0 +1,116 @@
+// Every error a user can meet: one class per way to fail, one table of codes, one form on the terminal.
+// Knows nothing of who throws or prints them. Codes are public: append, never rename, never reuse.
+
+/** Each code and what it says, in one sentence. `docs/errors.md` is generated from this table. */
+export const ERROR_CODES = {
+  ERR_CONFIG_FILE: 'The configuration file cannot be read: it is missing, not a file, or not permitted.',
+  ERR_CONFIG_SIZE: 'The configuration file is larger than any configuration is.',
+  ERR_CONFIG_ENCODING: 'The configuration file is not UTF-8 text.',
+  ERR_CONFIG_EMPTY: 'The configuration file says nothing.',
+  ERR_CONFIG_SYNTAX: 'The configuration file is not valid YAML, or uses YAML in a way that is not supported.',
+  ERR_CONFIG_ALIAS: 'A YAML alias names no anchor, contains itself, or aliases repeat too much.',
+  ERR_CONFIG_DUPLICATE_KEY: 'One key is written twice in the same section.',
+  ERR_CONFIG_UNKNOWN_KEY: 'A key is not one of those its section has.',
+  ERR_CONFIG_MISSING_KEY: 'A key that its section needs is not there.',
+  ERR_CONFIG_TYPE: 'A value is of the wrong kind: a list in place of text, for example.',
+  ERR_CONFIG_NAME: 'The name of an interface or peer has characters or a length that it cannot have.',
+  ERR_CONFIG_ADDRESS: 'An address is malformed, or not one that a host can have.',
+  ERR_CONFIG_ROUTE: 'A network is malformed, or has bits set beyond its prefix length.',
+  ERR_CONFIG_OVERLAP: 'Two peers, or a peer and this node, claim the same address or network.',
+  ERR_CONFIG_ENDPOINT: 'An endpoint is not HOST:PORT.',
+  ERR_CONFIG_PORT: 'A port is not a number in its range.',
+  ERR_CONFIG_MTU: 'The MTU is not a number in its range, or too small for what the interface carries.',
+  ERR_CONFIG_KEEPALIVE: 'The keepalive interval is not a number of seconds in its range.',
+  ERR_CONFIG_KEY: 'A public key is malformed, or is that of another peer or of this node.',
+  ERR_CONFIG_KEY_FILE: 'A key file is missing, cannot be read, or does not hold one key.',
+  ERR_CONFIG_KEY_FILE_MODE: 'A key file can be read or written by others than its owner.',
+  ERR_CONFIG_SECRET: 'A secret stands in the configuration file itself.',
+  ERR_CONFIG_UNSUPPORTED: 'The value is meaningful, but this version cannot do it yet.',
+  ERR_USAGE: 'The command line is wrong: an unknown command, option or argument.',
+  ERR_KEY_INPUT: 'The key on standard input is not a key.',
+  ERR_FILE_EXISTS: 'A file is in the way, and nothing is ever overwritten.',
+  ERR_FILE_WRITE: 'A file could not be written.',
+  ERR_NODE_PRIVILEGE: 'The system refuses what a node needs: CAP_NET_ADMIN or /dev/net/tun is missing.',
+  ERR_NODE_INTERFACE: 'The tunnel interface could not be made or set up.',
+  ERR_NODE_PORT: 'The UDP port could not be opened.',
+  ERR_NODE_LANE: 'A lane, the thread that moves the packets, failed.',
+  ERR_NODE_NOT_RUNNING: 'No node answers for this configuration or interface.',
+  ERR_INTERNAL: 'A bug in ringfence.',
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** Where in a file something stands. Lines and columns count from 1; `path` is the key's, as in `peers.alice.routes[1]`, or empty. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly path: string;
+}
+
+/** One thing wrong in a file. */
+export interface Problem {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly place: Place;
+  /** What to do about it. */
+  readonly hint?: string | undefined;
+}
+
+export interface ErrorDetails {
+  readonly hint?: string | undefined;
+  readonly place?: Place | undefined;
+  readonly cause?: unknown;
+}
+
+/** What ringfence throws outside the packet path. Match on `code`, never on the message. No secret is ever in either. */
+export class RingfenceError extends Error {
+  override readonly name: string = 'RingfenceError';
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly place: Place | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.hint = details.hint;
+    this.place = details.place;
+  }
+}
+
+/** A configuration that cannot be used: every problem of the file, in file order. `code`, `hint` and `place` are those of the first. */
+export class ConfigError extends RingfenceError {
+  override readonly name = 'ConfigError';
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly [Problem, ...Problem[]], cause?: unknown) {
+    const sorted = problems.toSorted(
+      (a, b) => a.place.line - b.place.line || a.place.column - b.place.column,
+    );
+    const first = sorted[0] ?? problems[0];
+    super(first.code, sorted.map(renderProblem).join('\n'), { hint: first.hint, place: first.place, cause });
+    this.problems = sorted;
+  }
+}
+
+/** A command line that means nothing. */
+export class UsageError extends RingfenceError {
+  override readonly name = 'UsageError';
+}
+
+/** A node that cannot start, or ended without being asked to. */
+export class NodeError extends RingfenceError {
+  override readonly name = 'NodeError';
+}
+
+/** What the process returns: 0 fine, 1 failed while running, 2 wrong usage or configuration. */
+export function exitCodeOf(error: unknown): 1 | 2 {
+  return error instanceof ConfigError || error instanceof UsageError ? 2 : 1;
+}
+
+/** `FILE:LINE:COLUMN: path: what is wrong (ERR_CODE)`. */
+export function renderProblem(problem: Problem): string {
+  const { file, line, column, path } = problem.place;
+  const subject = path === '' ? '' : `${path}: `;
+  return `${file}:${line}:${column}: ${subject}${problem.message} (${problem.code})`;
+}
