@@ -1,0 +1,173 @@
+// `npm test`: every kind of test, phase after phase, and one last line `N passed, N failed, N skipped` about all of them.
+// `npm test -- pair interop` runs the phases named. With CI=true a skipped test and a run without tests are failures, and
+// the committed core is built again and compared.
+
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { heading, paint, print, renderTable, seconds } from './report.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const PHASE_DEADLINE_MS = 10 * 60_000;
+const IS_CI = process.env['CI'] === 'true';
+
+type Outcome = {
+  readonly passed: number;
+  readonly failed: readonly string[];
+  readonly skipped: readonly string[];
+};
+type Phase = { readonly name: string; run(): Promise<Outcome> };
+
+const phases: readonly Phase[] = [
+  { name: 'unit', run: () => vitest(['unit', 'core'], 'as it is') },
+  { name: 'rust', run: rust },
+  { name: 'native', run: () => vitest(['native'], 'in namespaces') },
+  { name: 'pair', run: () => vitest(['pair'], 'in namespaces') },
+  { name: 'interop', run: () => vitest(['interop'], 'in namespaces') },
+  ...(IS_CI ? [{ name: 'rebuild', run: rebuild }] : []),
+];
+
+/** The part of vitest's JSON report that counts. */
+type VitestReport = {
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly message: string;
+    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+  }[];
+};
+
+async function vitest(projects: readonly string[], where: 'as it is' | 'in namespaces'): Promise<Outcome> {
+  const folder = await mkdtemp(join(tmpdir(), 'ringfence-test-'));
+  try {
+    const file = join(folder, 'report.json');
+    const [program, ...args] = [
+      ...(where === 'in namespaces' ? ['scripts/in-namespace'] : []),
+      'scripts/node',
+      'node_modules/vitest/vitest.mjs',
+      'run',
+      '--passWithNoTests',
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${file}`,
+      ...projects.flatMap((project) => ['--project', project]),
+    ];
+    const status = await run(program ?? '', args);
+    if (!existsSync(file))
+      return { passed: 0, failed: [`vitest ended with ${status} and no report`], skipped: [] };
+    return readReport(JSON.parse(await readFile(file, 'utf8')) as VitestReport, status);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function readReport(report: VitestReport, status: string): Outcome {
+  const failed: string[] = [];
+  const skipped: string[] = [];
+  let passed = 0;
+  for (const file of report.testResults) {
+    const place = relative(ROOT, file.name);
+    for (const test of file.assertionResults) {
+      if (test.status === 'passed') passed += 1;
+      else (test.status === 'failed' ? failed : skipped).push(`${place}: ${test.fullName}`);
+    }
+    // A file that cannot be loaded, or whose hooks fail, has no test to blame.
+    if (file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed')) {
+      failed.push(`${place}: ${file.message.split('\n')[0]}`);
+    }
+  }
+  if (status !== 'status 0' && failed.length === 0)
+    failed.push(`vitest ended with ${status}, though no test failed`);
+  return { passed, failed, skipped };
+}
+
+async function rust(): Promise<Outcome> {
+  if (!existsSync(join(ROOT, 'wasm/Cargo.lock'))) return { passed: 0, failed: [], skipped: [] };
+  const child = execa('scripts/cargo', ['test', '--workspace', '--locked'], {
+    cwd: ROOT,
+    stdin: 'ignore',
+    stdout: ['pipe', 'inherit'],
+    stderr: 'inherit',
+    reject: false,
+    timeout: PHASE_DEADLINE_MS,
+  });
+  const { stdout, exitCode } = await child;
+  if (exitCode === 3) return { passed: 0, failed: [], skipped: ['all tests in Rust: no Rust toolchain'] };
+  const names = (state: string) =>
+    [...stdout.matchAll(new RegExp(`^test (.+) \\.\\.\\. ${state}`, 'gm'))].map(
+      (match) => `rust: ${match[1]}`,
+    );
+  const failed = names('FAILED');
+  if (exitCode !== 0 && failed.length === 0) failed.push(`cargo test ended with status ${exitCode}`);
+  return { passed: names('ok').length, failed, skipped: names('ignored') };
+}
+
+/** Builds the core anew and compares its bytes with the committed ones. */
+async function rebuild(): Promise<Outcome> {
+  const name = 'the committed core is what its sources build';
+  if (!existsSync(join(ROOT, 'wasm/build.sh'))) return { passed: 0, failed: [], skipped: [] };
+  const status = await run('wasm/build.sh', ['--check']);
+  if (status === 'status 0') return { passed: 1, failed: [], skipped: [] };
+  // 3: another compiler than the one that built it, so there is nothing to compare.
+  if (status === 'status 3') return { passed: 0, failed: [], skipped: [name] };
+  return { passed: 0, failed: [name], skipped: [] };
+}
+
+/** Runs a program of the checkout with our output as its own and says how it ended. */
+async function run(program: string, args: readonly string[]): Promise<string> {
+  const result = await execa(join(ROOT, program), args, {
+    cwd: ROOT,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    reject: false,
+    timeout: PHASE_DEADLINE_MS,
+    forceKillAfterDelay: 10_000,
+  });
+  if (result.timedOut) return `no end after ${PHASE_DEADLINE_MS / 60_000} minutes`;
+  return result.signal === undefined ? `status ${result.exitCode}` : result.signal;
+}
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !phases.some((phase) => phase.name === name));
+if (unknown.length > 0) {
+  process.stderr.write(
+    `no phase ${unknown.join(', ')}: there are ${phases.map((phase) => phase.name).join(', ')}\n`,
+  );
+  process.exit(2);
+}
+
+const began = performance.now();
+const rows: string[][] = [];
+const total = { passed: 0, failed: [] as string[], skipped: [] as string[] };
+for (const phase of phases.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+  heading(phase.name);
+  const phaseBegan = performance.now();
+  const outcome = await phase.run();
+  const { passed, failed, skipped } = outcome;
+  const isEmpty = passed + failed.length + skipped.length === 0;
+  rows.push([
+    phase.name,
+    `${passed} passed`,
+    failed.length === 0 ? `${failed.length} failed` : paint('red', `${failed.length} failed`),
+    skipped.length === 0 ? `${skipped.length} skipped` : paint('yellow', `${skipped.length} skipped`),
+    seconds(phaseBegan),
+    isEmpty ? paint('yellow', 'NO TESTS WERE FOUND') : '',
+  ]);
+  total.passed += passed;
+  total.failed.push(...failed);
+  total.skipped.push(...skipped);
+}
+
+heading(`all phases in ${seconds(began)}`);
+print(renderTable(rows));
+for (const name of total.skipped) print(`${paint('yellow', 'skipped')} ${name}`);
+for (const name of total.failed) print(`${paint('red', 'failed')}  ${name}`);
+const executed = total.passed + total.failed.length;
+if (executed === 0) print(paint('red', 'no test was executed'));
+if (IS_CI && total.skipped.length > 0) print(paint('red', 'with CI=true a skipped test is a failure'));
+const isFailure = total.failed.length > 0 || executed === 0 || (IS_CI && total.skipped.length > 0);
+print();
+print(`${total.passed} passed, ${total.failed.length} failed, ${total.skipped.length} skipped`);
+process.exitCode = isFailure ? 1 : 0;
