@@ -9,10 +9,22 @@ export default defineConfig({
       { test: { name: 'core', include: ['test/core/**/*.test.ts', 'wasm/test/**/*.test.ts'] } },
       { test: { name: 'native', include: ['native/test/**/*.test.ts'], fileParallelism: false } },
       {
-        test: { name: 'pair', include: ['test/pair/**/*.test.ts'], fileParallelism: false, testTimeout: 120_000, hookTimeout: 60_000 },
+        test: {
+          name: 'pair',
+          include: ['test/pair/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+        },
       },
       {
-        test: { name: 'interop', include: ['test/interop/**/*.test.ts'], fileParallelism: false, testTimeout: 120_000, hookTimeout: 60_000 },
+        test: {
+          name: 'interop',
+          include: ['test/interop/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+        },
       },
     ],
   },

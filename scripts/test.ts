@@ -122,6 +122,7 @@ async function run(program: string, args: readonly string[]): Promise<string> {
     cwd: ROOT,
     stdio: ['ignore', 'inherit', 'inherit'],
     reject: false,
+    ...(process.stdout.isTTY ? {} : { env: { NO_COLOR: '1' } }),
     timeout: PHASE_DEADLINE_MS,
     forceKillAfterDelay: 10_000,
   });
