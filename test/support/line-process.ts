@@ -78,6 +78,8 @@ export class LineProcess implements AsyncDisposable {
     try {
       return await within(matched, deadlineMs, `${this.#command}: a line like ${pattern}`);
     } catch (error) {
+      // The process ended, and the error says so; or it goes on, and its output is the only hint.
+      if (this.#exit !== undefined) throw error;
       throw new Error(`${error instanceof Error ? error.message : error}\n${this.#tail()}`);
     } finally {
       if (waiter !== undefined) this.#waiters.delete(waiter);

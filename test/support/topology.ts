@@ -205,10 +205,10 @@ export async function direct(mtu = 1500): Promise<Direct> {
  *              2001:db8:1::10/64   ::1     │ internet │       ::1      2001:db8:2::10/64
  * ```
  */
-export async function routed(mtu = 1500): Promise<Routed> {
+export async function routed(mtu = 1500, names = { left: 'left', right: 'right' }): Promise<Routed> {
   return await build(async (topology) => {
-    const left = await topology.host('left');
-    const right = await topology.host('right');
+    const left = await topology.host(names.left);
+    const right = await topology.host(names.right);
     const internet = await topology.host('internet');
     await internet.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
     const legs = [

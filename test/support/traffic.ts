@@ -74,6 +74,42 @@ export async function transferTcp(
   return { sent: JSON.parse(stdout) as TransferEnd, received: JSON.parse(match[0]) as TransferEnd };
 }
 
+export type Throughput = {
+  readonly tool: string;
+  /** Counted at the receiver. */
+  readonly bytes: number;
+  readonly seconds: number;
+  readonly bitsPerSecond: number;
+};
+
+/** One TCP stream for `seconds` to `address`, an address of `to`: by iperf3 where there is one, else by transfer.ts. */
+export async function measureTcp(
+  from: Host,
+  to: Host,
+  address: string,
+  seconds: number,
+): Promise<Throughput> {
+  const deadlineMs = seconds * 1000 + 30_000;
+  if ((await to.try('iperf3', ['--version'])).code === 0) {
+    await using server = to.spawn('iperf3', ['-s', '-1', '-B', address, '--forceflush']);
+    await server.line(/Server listening/, START_DEADLINE_MS);
+    const text = await from.exec('iperf3', ['-c', address, '-t', `${seconds}`, '-J'], {
+      timeoutMs: deadlineMs,
+    });
+    const { end } = JSON.parse(text) as { end: { sum_received: Iperf3Sum } };
+    const { bytes, seconds: measured, bits_per_second: bitsPerSecond } = end.sum_received;
+    return { tool: 'iperf3', bytes, seconds: measured, bitsPerSecond };
+  }
+  await using server = to.spawn(NODE, [TRANSFER, 'sink', address]);
+  const port = await portOf(server);
+  await from.exec(NODE, [TRANSFER, 'flood', address, port, `${seconds}`], { timeoutMs: deadlineMs });
+  const [text] = await server.line(/^\{"bytes".*/, deadlineMs);
+  const received = JSON.parse(text) as { bytes: number; seconds: number };
+  return { tool: 'node', ...received, bitsPerSecond: (received.bytes * 8) / received.seconds };
+}
+
+type Iperf3Sum = { readonly bytes: number; readonly seconds: number; readonly bits_per_second: number };
+
 export type EchoResult = { readonly size: number; readonly echoed: boolean; readonly rttMs: number };
 
 /** Sends one UDP datagram of each size to `address`, an address of `to`, and says which came back unchanged. */

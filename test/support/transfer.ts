@@ -3,13 +3,15 @@
 //
 //   transfer.ts receive ADDRESS           → {"port"}, then {"bytes","sha256","seconds"}
 //   transfer.ts send ADDRESS PORT BYTES   → {"bytes","sha256","seconds"}
+//   transfer.ts sink ADDRESS              → {"port"}, then {"bytes","seconds"}: as fast as it goes, so without digest
+//   transfer.ts flood ADDRESS PORT SECONDS
 //   transfer.ts echo-server ADDRESS       → {"port"}, then runs until it is stopped
 //   transfer.ts echo ADDRESS PORT SIZE…   → {"size","echoed","rttMs"} each
 
 import { createHash, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect, createServer, isIPv6 } from 'node:net';
+import { connect, createServer, isIPv6, type Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 
 const CHUNK_BYTES = 256 * 1024;
@@ -19,7 +21,8 @@ function report(value: object): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 
-async function receive(address: string): Promise<void> {
+/** Listens on a free port, says which, and takes one connection. */
+async function accept(address: string): Promise<{ socket: Socket; began: number }> {
   const server = createServer();
   server.listen(0, address);
   await once(server, 'listening');
@@ -27,8 +30,12 @@ async function receive(address: string): Promise<void> {
   report({ port: bound !== null && typeof bound === 'object' ? bound.port : 0 });
   const [socket] = await once(server, 'connection');
   server.close();
+  return { socket, began: performance.now() };
+}
+
+async function receive(address: string): Promise<void> {
+  const { socket, began } = await accept(address);
   const hash = createHash('sha256');
-  const began = performance.now();
   let bytes = 0;
   for await (const chunk of socket) {
     hash.update(chunk);
@@ -44,6 +51,23 @@ async function send(address: string, port: number, bytes: number): Promise<void>
   const began = performance.now();
   await pipeline(content(bytes, hash), socket);
   report({ bytes, sha256: hash.digest('hex'), seconds: (performance.now() - began) / 1000 });
+}
+
+async function sink(address: string): Promise<void> {
+  const { socket, began } = await accept(address);
+  let bytes = 0;
+  for await (const chunk of socket) bytes += chunk.length;
+  report({ bytes, seconds: (performance.now() - began) / 1000 });
+}
+
+async function flood(address: string, port: number, seconds: number): Promise<void> {
+  const socket = connect(port, address);
+  await once(socket, 'connect');
+  const end = performance.now() + seconds * 1000;
+  await pipeline(function* () {
+    const chunk = randomBytes(CHUNK_BYTES);
+    while (performance.now() < end) yield chunk;
+  }, socket);
 }
 
 /** Random bytes, made anew for each chunk, so that a chunk lost, doubled or moved changes the digest. */
@@ -86,6 +110,12 @@ switch (mode) {
   case 'send':
     await send(address, Number(port), Number(numbers[0]));
     break;
+  case 'sink':
+    await sink(address);
+    break;
+  case 'flood':
+    await flood(address, Number(port), Number(numbers[0]));
+    break;
   case 'echo-server':
     await echoServer(address);
     break;
@@ -93,6 +123,6 @@ switch (mode) {
     await echo(address, Number(port), numbers.map(Number));
     break;
   default:
-    process.stderr.write('usage: transfer.ts receive|send|echo-server|echo ADDRESS …\n');
+    process.stderr.write('usage: transfer.ts receive|send|sink|flood|echo-server|echo ADDRESS …\n');
     process.exitCode = 2;
 }
