@@ -119,7 +119,10 @@ describe('frames', () => {
     });
     while (exitCode === null) {
       if ((io.io.wait(10) & READY.tun) !== 0) {
-        const replies = io.framesRead(io.io.readTun(io.memory)).map(echoReply).filter((reply) => reply !== undefined);
+        const replies = io
+          .framesRead(io.io.readTun(io.memory))
+          .map(echoReply)
+          .filter((reply) => reply !== undefined);
         expect(io.write(...replies)).toBe(replies.length);
         for (const index of replies.keys()) expect(io.writeStatus(index)).toBe(0);
       }
@@ -148,7 +151,9 @@ describe('frames', () => {
     const deadline = performance.now() + 5000;
     while (replies.length < 2 && performance.now() < deadline) {
       io.io.wait(100);
-      replies.push(...io.framesRead(io.io.readTun(io.memory)).filter((frame) => frame[0] === 0x45 && frame[20] === 0));
+      replies.push(
+        ...io.framesRead(io.io.readTun(io.memory)).filter((frame) => frame[0] === 0x45 && frame[20] === 0),
+      );
     }
     expect(replies).toHaveLength(2);
   });
