@@ -22,6 +22,8 @@ export type WireguardOptions = {
   readonly addresses: readonly string[];
   readonly mtu?: number;
   readonly peers: readonly WireguardPeer[];
+  /** What is routed to the interface; the allowed IPs of all peers without it. */
+  readonly routes?: readonly string[];
   /** The program; `wireguard-go` of the system without it. */
   readonly binary?: string;
 };
@@ -62,7 +64,7 @@ export class WireguardGo implements AsyncDisposable {
         ...options.addresses.map((address) => `address add ${address} dev ${device}`),
         `link set ${device} mtu ${mtu} up`,
       );
-      for (const prefix of options.peers.flatMap((peer) => peer.allowedIps)) {
+      for (const prefix of options.routes ?? options.peers.flatMap((peer) => peer.allowedIps)) {
         await host.ip('route', 'replace', prefix, 'dev', device);
       }
       return wireguard;
