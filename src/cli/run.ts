@@ -1,0 +1,46 @@
+// `ringfence run FILE`: the node in the foreground, until SIGTERM or SIGINT.
+
+import type { Command } from 'commander';
+import { loadConfig, loadSecrets } from '../config/load.ts';
+import { runDirectory } from '../control/node-socket.ts';
+import { createLog } from '../log.ts';
+import { Node } from '../node/node.ts';
+import { VERSION } from './version.ts';
+
+export function registerRun(program: Command): void {
+  program
+    .command('run')
+    .summary('run a node in the foreground')
+    .description('Runs the node that FILE describes until SIGTERM or SIGINT. What it made goes with it.')
+    .argument('<file>', "the node's configuration, such as ringfence.yaml")
+    .action(run);
+}
+
+async function run(file: string): Promise<void> {
+  const log = createLog();
+  const stopped = stopSignal();
+  const config = loadConfig(file);
+  const node = await Node.start({
+    config,
+    secrets: loadSecrets(config),
+    log,
+    runDirectory: runDirectory(),
+    version: VERSION,
+  });
+  const { interface: own, peers } = await node.status();
+  const count = peers.length === 1 ? '1 peer' : `${peers.length} peers`;
+  log.info(`${own.name} is ready: UDP port ${own.listenPort}, MTU ${own.mtu}, ${count}`);
+
+  const end = await Promise.race([stopped, node.failed]);
+  if (typeof end === 'string') log.info(`${end}: stopping`);
+  await node.stop();
+  if (typeof end !== 'string') throw end;
+  log.info(`${own.name} is down`);
+}
+
+/** Settles with the name of the first signal that asks for the end. A second one ends the process at once. */
+function stopSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+  });
+}

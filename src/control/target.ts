@@ -1,0 +1,44 @@
+// What the control surfaces ask of a node, declared here and implemented by node/: they know no node.
+
+/** A node as a status reader sees it. Counts are decimal strings: they outgrow a JavaScript number. */
+export interface NodeStatus {
+  readonly version: string;
+  readonly pid: number;
+  readonly startedSeconds: number;
+  readonly interface: {
+    readonly name: string;
+    readonly publicKey: string;
+    readonly listenPort: number;
+    readonly mtu: number;
+    readonly addresses: readonly string[];
+  };
+  readonly lane: {
+    readonly state: 'running' | 'restarting';
+    readonly restarts: number;
+    /** Why the last one failed; null if none did. */
+    readonly lastFailure: string | null;
+  };
+  readonly peers: readonly PeerStatus[];
+  /** Dropped packets by reason, zeros too. */
+  readonly drops: Readonly<Record<string, string>>;
+  /** System calls that failed, as `sendmmsg ENETUNREACH`. */
+  readonly faults: Readonly<Record<string, number>>;
+}
+
+export interface PeerStatus {
+  readonly name: string;
+  readonly publicKey: string;
+  readonly hasPresharedKey: boolean;
+  readonly endpoint: string | null;
+  /** Seconds since 1970; null = never. */
+  readonly latestHandshakeSeconds: number | null;
+  readonly rxBytes: string;
+  readonly txBytes: string;
+  readonly keepaliveSeconds: number;
+  readonly allowedIps: readonly string[];
+}
+
+/** The running node behind a socket. */
+export interface ControlTarget {
+  status(): Promise<NodeStatus>;
+}

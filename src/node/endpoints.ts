@@ -1,0 +1,75 @@
+// Where peers are: literal addresses as they stand, names through the host's resolver. A name that does not resolve
+// yet keeps nobody waiting: the node starts, and the name is asked for again until it answers.
+
+import { lookup } from 'node:dns/promises';
+import { networkInterfaces } from 'node:os';
+import type { Endpoint } from '../address/endpoint.ts';
+import { renderEndpoint } from '../address/endpoint.ts';
+import { type IpAddress, parseIp } from '../address/ip.ts';
+
+export interface ResolvedEndpoint {
+  readonly address: IpAddress;
+  readonly port: number;
+  /** IPv6 scope id, 0 for global addresses. */
+  readonly scope: number;
+}
+
+/** Between two attempts at a name: doubled up to the last. */
+const FIRST_RETRY_MS = 2_000;
+const LAST_RETRY_MS = 60_000;
+
+/** The address of an endpoint that needs no resolver; undefined for a name. */
+export function literalEndpoint(endpoint: Endpoint): ResolvedEndpoint | undefined {
+  if (endpoint.kind === 'name') return undefined;
+  return { address: endpoint.address, port: endpoint.port, scope: scopeOf(endpoint.zone) };
+}
+
+/** Asks for names until each has answered once. */
+export class NameResolver implements Disposable {
+  readonly #onResolved: (peer: string, endpoint: ResolvedEndpoint) => void;
+  readonly #onFailed: (peer: string, endpoint: string, reason: string) => void;
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #stopped = false;
+
+  constructor(handlers: {
+    onResolved: (peer: string, endpoint: ResolvedEndpoint) => void;
+    onFailed: (peer: string, endpoint: string, reason: string) => void;
+  }) {
+    this.#onResolved = handlers.onResolved;
+    this.#onFailed = handlers.onFailed;
+  }
+
+  /** Begins to ask; the answer comes through the handlers. */
+  resolve(peer: string, endpoint: Endpoint, retryMs = FIRST_RETRY_MS): void {
+    if (endpoint.kind !== 'name') return;
+    lookup(endpoint.name).then(
+      ({ address }) => {
+        const parsed = parseIp(address);
+        if (this.#stopped || !parsed.ok) return;
+        this.#onResolved(peer, { address: parsed.value, port: endpoint.port, scope: 0 });
+      },
+      (error: Error) => {
+        if (this.#stopped) return;
+        this.#onFailed(peer, renderEndpoint(endpoint), error.message);
+        const timer = setTimeout(() => {
+          this.#timers.delete(timer);
+          this.resolve(peer, endpoint, Math.min(retryMs * 2, LAST_RETRY_MS));
+        }, retryMs);
+        this.#timers.add(timer);
+      },
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#stopped = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+}
+
+/** The index behind a zone: `eth0` by name, `2` as it is. */
+function scopeOf(zone: string | null): number {
+  if (zone === null) return 0;
+  if (/^[0-9]+$/.test(zone)) return Number(zone);
+  const addresses = networkInterfaces()[zone] ?? [];
+  return addresses.find((entry) => entry.family === 'IPv6' && (entry.scopeid ?? 0) !== 0)?.scopeid ?? 0;
+}

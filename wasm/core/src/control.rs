@@ -1,0 +1,121 @@
+//! The control block: where the host writes the arguments of the rare calls and reads their results. Keys that
+//! pass through are wiped as soon as they are read.
+//!
+//! ```text
+//! add_peer     0 public key 32 │ 32 preshared key 32 │ 64 endpoint 40 │ 104 keepalive s u16 │ 106 has psk u8
+//! set_endpoint 0 endpoint 40
+//! allow        0 address 16 (IPv4 in the first four)
+//! peer_status  0 endpoint 40 │ 40 rx bytes u64 │ 48 tx bytes u64 │ 56 last handshake ms f64, −1 = never
+//! seal, open   0 key 32 │ 32 nonce 12 │ 44 additional data, then text, then 16 bytes of tag
+//! ```
+
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use zeroize::Zeroize;
+
+use crate::allowed_ips::Prefix;
+use crate::arena::CONTROL_BYTES;
+use crate::device::{PeerSettings, Refusal};
+use crate::packet::address::{Address, Endpoint, Version};
+use crate::peer::PeerStatus;
+
+const AEAD_TEXT: usize = 44;
+const TAG_BYTES: usize = 16;
+
+pub struct ControlBlock {
+    bytes: Box<[u8]>,
+}
+
+impl ControlBlock {
+    pub fn new() -> Self {
+        ControlBlock { bytes: vec![0; CONTROL_BYTES].into_boxed_slice() }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Copies 32 bytes out and wipes them here.
+    fn take_key(&mut self, offset: usize) -> Option<[u8; 32]> {
+        let place: &mut [u8; 32] = self.bytes.get_mut(offset..)?.first_chunk_mut()?;
+        let key = *place;
+        place.zeroize();
+        Some(key)
+    }
+
+    fn endpoint(&self, offset: usize) -> Result<Endpoint, Refusal> {
+        self.bytes.get(offset..).and_then(Endpoint::parse).ok_or(Refusal::BadEndpoint)
+    }
+
+    pub fn take_private_key(&mut self) -> Result<[u8; 32], Refusal> {
+        self.take_key(0).ok_or(Refusal::BadArgument)
+    }
+
+    pub fn take_peer_settings(&mut self) -> Result<PeerSettings, Refusal> {
+        let public_key = self.take_key(0).ok_or(Refusal::BadArgument)?;
+        let preshared_key = self.take_key(32).ok_or(Refusal::BadArgument)?;
+        let endpoint = self.endpoint(64)?;
+        let tail: &[u8; 3] = self.bytes.get(104..).and_then(<[u8]>::first_chunk).ok_or(Refusal::BadArgument)?;
+        let [low, high, has_preshared_key] = *tail;
+        Ok(PeerSettings {
+            public_key,
+            preshared_key: (has_preshared_key != 0).then_some(preshared_key),
+            endpoint,
+            persistent_seconds: u16::from_le_bytes([low, high]),
+        })
+    }
+
+    pub fn read_endpoint(&self) -> Result<Endpoint, Refusal> {
+        self.endpoint(0)
+    }
+
+    pub fn read_prefix(&self, family: u32, length: u32) -> Result<Prefix, Refusal> {
+        let bytes: [u8; 16] = *self.bytes.first_chunk().ok_or(Refusal::BadPrefix)?;
+        let address = match Version::parse(family).ok_or(Refusal::BadPrefix)? {
+            Version::V4 => Address::v4(*bytes.first_chunk().ok_or(Refusal::BadPrefix)?),
+            Version::V6 => Address::v6(bytes),
+        };
+        Prefix::new(address, length).ok_or(Refusal::BadPrefix)
+    }
+
+    /// Writes a result from the start of the block and returns its length.
+    pub fn write(&mut self, result: &[u8]) -> i32 {
+        let length = result.len().min(self.bytes.len());
+        if let (Some(to), Some(from)) = (self.bytes.get_mut(..length), result.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        length as i32
+    }
+
+    pub fn write_status(&mut self, status: &PeerStatus) {
+        let last = status.last_handshake.map_or(-1.0, |ms| ms as f64);
+        let fields: [&[u8]; 4] = [
+            &status.endpoint.encode(),
+            &status.rx_bytes.to_le_bytes(),
+            &status.tx_bytes.to_le_bytes(),
+            &last.to_le_bytes(),
+        ];
+        self.write(&fields.concat());
+    }
+
+    /// Seals or opens what lies in the block, so that the AEAD of this very build can be held against vectors and
+    /// timed from outside. Returns the bytes of text, or a refusal when the tag does not verify.
+    pub fn aead(&mut self, seal: bool, aad_length: usize, text_length: usize) -> Result<i32, Refusal> {
+        let key = self.take_key(0).ok_or(Refusal::BadArgument)?;
+        let nonce: [u8; 12] = *self.bytes.get(32..).and_then(<[u8]>::first_chunk).ok_or(Refusal::BadArgument)?;
+        let aad_end = AEAD_TEXT.checked_add(aad_length).ok_or(Refusal::BadArgument)?;
+        let text_end = aad_end.checked_add(text_length).ok_or(Refusal::BadArgument)?;
+        let end = text_end.checked_add(TAG_BYTES).filter(|&end| end <= CONTROL_BYTES).ok_or(Refusal::BadArgument)?;
+        let aad = self.bytes.get(AEAD_TEXT..aad_end).ok_or(Refusal::BadArgument)?.to_vec();
+        let sealed = self.bytes.get_mut(aad_end..end).ok_or(Refusal::BadArgument)?;
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &key).map(LessSafeKey::new).map_err(|_| Refusal::BadArgument)?;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        if seal {
+            let (text, place) = sealed.split_at_mut_checked(text_length).ok_or(Refusal::BadArgument)?;
+            let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), text).map_err(|_| Refusal::BadArgument)?;
+            place.copy_from_slice(tag.as_ref());
+        } else {
+            key.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| Refusal::BadArgument)?;
+        }
+        Ok(text_length as i32)
+    }
+}

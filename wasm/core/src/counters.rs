@@ -1,0 +1,97 @@
+//! Counters: 64 bit, in one block that the host reads whenever it likes. Drops come first, one per reason;
+//! metrics and documents read the names from here.
+
+/// Why a packet went no further: the number is its place in the block, the name its label. Append only.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropReason {
+    /// Not one of the four messages: wrong length, type or reserved bytes. WireGuard paper §5.4.
+    MalformedMessage,
+    /// mac1 is not keyed with our public key: the sender does not know whom it talks to. §5.4.4.
+    BadMac1,
+    /// A public key whose Diffie-Hellman result would be zero for everyone.
+    LowOrderKey,
+    /// An authentic initiation from a key that is no peer's.
+    UnknownPeer,
+    /// An initiation no newer than one already answered: a replay.
+    ReplayedInitiation,
+    /// A handshake message that does not authenticate, or answers nothing we sent.
+    BadHandshake,
+    /// A cookie reply that does not open, or answers nothing we sent.
+    BadCookieReply,
+    /// A receiver index that is no peer's, or whose session has gone.
+    UnknownIndex,
+    /// The tag does not verify.
+    BadTag,
+    /// A counter already seen, or too old to tell.
+    ReplayedCounter,
+    /// A counter beyond Reject-After-Messages. §6.2.
+    CounterLimit,
+    /// An authentic message whose inside is no whole IP packet.
+    InnerMalformed,
+    /// An inner source that the whole table gives to another peer, or to none. §2.
+    SourceNotAllowed,
+    /// A frame from the TUN device that is no whole IP packet.
+    FrameMalformed,
+    /// No peer has the destination among its allowed IPs.
+    NoRoute,
+    /// The peer has no endpoint yet.
+    NoEndpoint,
+    /// Waited for a session, and newer packets took its place.
+    StagedOverflow,
+    /// Waited for a session that did not come.
+    StagedExpired,
+    /// The arena for messages or frames was full.
+    ArenaFull,
+}
+
+impl DropReason {
+    pub const NAMES: [&'static str; 19] = [
+        "malformed-message",
+        "bad-mac1",
+        "low-order-key",
+        "unknown-peer",
+        "replayed-initiation",
+        "bad-handshake",
+        "bad-cookie-reply",
+        "unknown-index",
+        "bad-tag",
+        "replayed-counter",
+        "counter-limit",
+        "inner-malformed",
+        "source-not-allowed",
+        "frame-malformed",
+        "no-route",
+        "no-endpoint",
+        "staged-overflow",
+        "staged-expired",
+        "arena-full",
+    ];
+}
+const _: () = assert!(DropReason::ArenaFull as usize + 1 == DropReason::NAMES.len());
+
+/// The block of drop counters. Fixed for the life of the core: the host knows its address.
+pub struct Counters {
+    pub drops: Box<[u64]>,
+}
+
+impl Counters {
+    pub fn new() -> Self {
+        Counters { drops: vec![0; DropReason::NAMES.len()].into_boxed_slice() }
+    }
+
+    pub fn drop(&mut self, reason: DropReason) {
+        self.drop_many(reason, 1);
+    }
+
+    pub fn drop_many(&mut self, reason: DropReason, count: usize) {
+        if let Some(counter) = self.drops.get_mut(reason as usize) {
+            *counter += count as u64;
+        }
+    }
+
+    #[cfg(test)]
+    pub fn of(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+}

@@ -1,0 +1,218 @@
+//! The device: who we are, who our peers are, and the tables between them. The walks over a batch are in
+//! `inbound.rs` and `outbound.rs`; this file adds, removes and looks up.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use boringtun::noise::Tunn;
+use boringtun::x25519::PublicKey;
+
+use crate::allowed_ips::{AllowedIps, Prefix};
+use crate::arena::{Datagram, Frame, SEND_SLOTS, SendQueue, Slots, WRITE_SLOTS, WriteQueue};
+use crate::counters::Counters;
+use crate::handshake_gate::{self, Identity};
+use crate::host;
+use crate::index_table::IndexTable;
+use crate::packet::address::Endpoint;
+use crate::peer::{Peer, PeerStatus, Shared};
+use crate::staging::StagingBudget;
+use crate::timers::Timers;
+
+/// Why the core refused a call: a bug of the host, or a configuration it should have caught. Append only.
+#[repr(i32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    CountTooLarge = -1,
+    NoIdentity = -2,
+    IdentityAlreadySet = -3,
+    NoSuchPeer = -4,
+    PeerExists = -5,
+    OwnKey = -6,
+    LowOrderKey = -7,
+    BadPrefix = -8,
+    BadEndpoint = -9,
+    TooManyPeers = -10,
+    BadArgument = -11,
+}
+
+/// Initiations one tick may start. Each costs two Diffie-Hellman, about half a millisecond: more would be
+/// felt by the data that waits behind them.
+const INITIATIONS_PER_TICK: usize = 24;
+/// Send slots a tick leaves free for what one more peer may have to say.
+const TICK_RESERVE: usize = 130;
+
+pub struct Device {
+    pub receive: Slots<Datagram>,
+    pub read: Slots<Frame>,
+    pub write: WriteQueue,
+    pub shared: Shared,
+    pub identity: Option<Identity>,
+    pub indices: IndexTable,
+    pub allowed_ips: AllowedIps,
+    pub(crate) peers: Vec<Option<Box<Peer>>>,
+    free: Vec<u32>,
+    pub(crate) by_key: HashMap<[u8; 32], u32>,
+    tick_cursor: usize,
+    mtu: usize,
+}
+
+/// What a new peer is made of.
+pub struct PeerSettings {
+    pub public_key: [u8; 32],
+    pub preshared_key: Option<[u8; 32]>,
+    pub endpoint: Endpoint,
+    pub persistent_seconds: u16,
+}
+
+thread_local! {
+    static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` on the one device of this core, made on first use.
+pub fn with<R>(work: impl FnOnce(&mut Device) -> R) -> R {
+    DEVICE.with_borrow_mut(|device| work(device.get_or_insert_with(Device::new)))
+}
+
+impl Device {
+    pub fn new() -> Self {
+        Device {
+            receive: Slots::datagrams(),
+            read: Slots::frames(),
+            write: WriteQueue::new(WRITE_SLOTS),
+            shared: Shared {
+                send: SendQueue::new(SEND_SLOTS),
+                counters: Counters::new(),
+                staging: StagingBudget::new(),
+                initiations: 0,
+            },
+            identity: None,
+            indices: IndexTable::new(),
+            allowed_ips: AllowedIps::new(),
+            peers: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::new(),
+            tick_cursor: 0,
+            mtu: 0,
+        }
+    }
+
+    pub fn set_identity(&mut self, private: [u8; 32]) -> Result<(), Refusal> {
+        if self.identity.is_some() {
+            return Err(Refusal::IdentityAlreadySet);
+        }
+        self.identity = Some(Identity::new(private));
+        Ok(())
+    }
+
+    /// Packets are padded up to this length and no further.
+    pub fn set_mtu(&mut self, mtu: usize) {
+        self.mtu = mtu;
+    }
+
+    pub fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    /// Adds a peer and returns its id, which may be used again after it is removed.
+    pub fn add_peer(&mut self, settings: &PeerSettings) -> Result<u32, Refusal> {
+        let identity = self.identity.as_ref().ok_or(Refusal::NoIdentity)?;
+        if settings.public_key == *identity.public() {
+            return Err(Refusal::OwnKey);
+        }
+        if handshake_gate::is_low_order(&settings.public_key) {
+            return Err(Refusal::LowOrderKey);
+        }
+        if self.by_key.contains_key(&settings.public_key) {
+            return Err(Refusal::PeerExists);
+        }
+        let id = self.free.last().copied().unwrap_or(self.peers.len() as u32);
+        let index = self.indices.assign(id).ok_or(Refusal::TooManyPeers)?;
+        let tunnel = Tunn::new(
+            identity.private(),
+            PublicKey::from(settings.public_key),
+            settings.preshared_key,
+            None, // row 6: its persistent keepalive comes late, needlessly, then not at all
+            index.tunnel_index(),
+            Some(identity.limiter()),
+        );
+        let timers = Timers::new(settings.persistent_seconds, host::now());
+        let peer = Box::new(Peer::new(id, index, tunnel, settings.endpoint, timers));
+        match self.free.pop().and_then(|free| self.peers.get_mut(free as usize)) {
+            Some(slot) => *slot = Some(peer),
+            None => self.peers.push(Some(peer)),
+        }
+        self.by_key.insert(settings.public_key, id);
+        Ok(id)
+    }
+
+    pub fn remove_peer(&mut self, id: u32) -> Result<(), Refusal> {
+        let slot = self.peers.get_mut(id as usize).ok_or(Refusal::NoSuchPeer)?;
+        let mut peer = slot.take().ok_or(Refusal::NoSuchPeer)?;
+        peer.release(&mut self.shared);
+        self.indices.release(peer.index());
+        self.by_key.retain(|_, holder| *holder != id);
+        self.allowed_ips.remove_peer(id);
+        self.free.push(id);
+        Ok(())
+    }
+
+    pub fn set_endpoint(&mut self, id: u32, endpoint: Endpoint) -> Result<(), Refusal> {
+        self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?.0.set_endpoint(endpoint);
+        Ok(())
+    }
+
+    pub fn allow(&mut self, id: u32, prefix: Prefix) -> Result<(), Refusal> {
+        self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
+        self.allowed_ips.insert(prefix, id);
+        Ok(())
+    }
+
+    pub fn disallow(&mut self, id: u32, prefix: Prefix) -> Result<bool, Refusal> {
+        self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
+        Ok(self.allowed_ips.remove(prefix, id))
+    }
+
+    pub fn status(&self, id: u32) -> Result<PeerStatus, Refusal> {
+        let peer = self.peers.get(id as usize).and_then(Option::as_ref).ok_or(Refusal::NoSuchPeer)?;
+        Ok(peer.status())
+    }
+
+    pub fn peer_with_key(&self, public_key: &[u8; 32]) -> Option<u32> {
+        self.by_key.get(public_key).copied()
+    }
+
+    /// A peer, and what it needs to answer.
+    pub fn peer_and_shared(&mut self, id: u32) -> Option<(&mut Peer, &mut Shared)> {
+        let peer = self.peers.get_mut(id as usize)?.as_mut()?;
+        Some((peer, &mut self.shared))
+    }
+
+    /// Does what time alone makes due, peer by peer. Returns the messages to send; stops early when it has started
+    /// enough handshakes or filled the column, and goes on there the next time.
+    pub fn tick(&mut self) -> usize {
+        let now = host::now();
+        self.shared.send.clear();
+        self.shared.initiations = 0;
+        for _ in 0..self.peers.len() {
+            if self.shared.initiations >= INITIATIONS_PER_TICK || self.shared.send.free() < TICK_RESERVE {
+                break;
+            }
+            self.tick_cursor = (self.tick_cursor + 1) % self.peers.len();
+            if let Some(Some(peer)) = self.peers.get_mut(self.tick_cursor) {
+                peer.advance(now, &mut self.shared);
+            }
+        }
+        self.shared.send.count()
+    }
+
+    /// The host sent the first `count` messages of the column and had to drop the source address of some: their
+    /// peers forget it too.
+    pub fn stale_sources(&mut self, count: usize) {
+        let Device { shared, peers, .. } = self;
+        for entry in shared.send.column.iter().take(count).filter(|entry| entry.status == 1) {
+            if let Some(Some(peer)) = peers.get_mut(entry.peer as usize) {
+                peer.forget_source();
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What the core gets from its host: time and randomness. Nothing below this file reads a clock.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+/// Milliseconds of the host's clock, which counts through suspend and never goes back.
+pub type Millis = u64;
+
+thread_local! {
+    static NOW: Cell<Millis> = const { Cell::new(0) };
+}
+
+/// Timestamps in handshakes are cut to this grid, so that they tell no one our exact clock and so that a peer
+/// sends at most about 60 a second. Linux `drivers/net/wireguard/noise.c`.
+const TIMESTAMP_GRID_NANOS: u32 = 1 << 24;
+
+/// Sets the time for everything until the next call. NaN, negative and earlier times change nothing.
+pub fn set_time(now_ms: f64) {
+    let now = now_ms as Millis; // saturates, and NaN is 0
+    if now < NOW.with(Cell::get) {
+        return;
+    }
+    NOW.with(|cell| cell.set(now));
+    let exact = Duration::from_millis(now);
+    let cut = exact.subsec_nanos() / TIMESTAMP_GRID_NANOS * TIMESTAMP_GRID_NANOS;
+    mock_instant::set_now(Duration::new(exact.as_secs(), cut));
+}
+
+pub fn now() -> Millis {
+    NOW.with(Cell::get)
+}
+
+/// A random number, or `None` when the host has no randomness to give.
+pub fn random_u32() -> Option<u32> {
+    let mut bytes = [0; 4];
+    getrandom::getrandom(&mut bytes).ok()?;
+    Some(u32::from_le_bytes(bytes))
+}

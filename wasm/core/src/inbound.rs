@@ -1,0 +1,70 @@
+//! The walk of a datagram from the underlay: form → receiver index or static key → peer → decapsulate →
+//! whole-table source check → frame for the TUN device. What fails is counted and answered with silence.
+
+use crate::counters::DropReason;
+use crate::device::Device;
+use crate::handshake_gate;
+use crate::host::{self, Millis};
+use crate::message::Message;
+use crate::packet::ip::IpHeader;
+
+impl Device {
+    /// Takes the first `count` datagrams of the receive column. Returns the frames to write; replies wait in
+    /// the send column.
+    pub fn inbound(&mut self, count: usize) -> usize {
+        let now = host::now();
+        self.write.clear();
+        self.shared.send.clear();
+        for slot in 0..count {
+            if let Err(reason) = self.take_datagram(slot, now) {
+                self.shared.counters.drop(reason);
+            }
+        }
+        self.write.count()
+    }
+
+    fn take_datagram(&mut self, slot: usize, now: Millis) -> Result<(), DropReason> {
+        // The parts of the device are borrowed one by one: the datagram stays where the host put it.
+        let (datagram, from) = self.receive.datagram(slot).ok_or(DropReason::MalformedMessage)?;
+        let message = Message::parse(datagram).ok_or(DropReason::MalformedMessage)?;
+        let id = match message {
+            Message::Initiation { ephemeral, .. } => {
+                let identity = self.identity.as_ref().ok_or(DropReason::UnknownPeer)?;
+                let key = identity.initiator(datagram, ephemeral)?;
+                self.by_key.get(&key).copied().ok_or(DropReason::UnknownPeer)?
+            }
+            Message::Response { receiver, .. }
+            | Message::CookieReply { receiver }
+            | Message::Transport { receiver, .. } => {
+                self.indices.peer(receiver).ok_or(DropReason::UnknownIndex)?
+            }
+        };
+        let peer = self.peers.get_mut(id as usize).and_then(Option::as_mut).ok_or(DropReason::UnknownPeer)?;
+        match message {
+            Message::Initiation { sender, .. } => {
+                peer.receive_initiation(datagram, sender, from, now, &mut self.shared)
+            }
+            Message::Response { ephemeral, .. } if handshake_gate::is_low_order(ephemeral) => {
+                Err(DropReason::LowOrderKey)
+            }
+            Message::Response { sender, receiver, .. } => {
+                peer.receive_response(datagram, (sender, receiver), from, now, &mut self.shared)
+            }
+            Message::CookieReply { .. } => peer.receive_cookie_reply(datagram),
+            Message::Transport { receiver, counter } => {
+                let room = self.write.room(datagram.len()).ok_or(DropReason::ArenaFull)?;
+                let length =
+                    peer.receive_transport(datagram, (receiver, counter), from, room, now, &mut self.shared)?;
+                if length == 0 {
+                    return Ok(());
+                }
+                let header = room.get(..length).and_then(IpHeader::parse).ok_or(DropReason::InnerMalformed)?;
+                if self.allowed_ips.lookup(header.source) != Some(id) {
+                    return Err(DropReason::SourceNotAllowed);
+                }
+                self.write.push(header.total_length);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The core's ABI on one screen. Its twin is `wasm/index.ts`; the layout is in `docs/architecture.md`.
+//!
+//! A trap would stop every peer of the lane, so every argument is parsed here and nothing behind these exports
+//! can panic on what a packet contains. Counts and ids come back as non-negative numbers, a [`Refusal`] as a
+//! negative one. What a call leaves in the columns is borrowed until the next call of any export.
+
+mod allowed_ips;
+mod arena;
+mod control;
+mod counters;
+mod device;
+mod handshake_gate;
+mod host;
+mod inbound;
+mod index_table;
+mod message;
+mod outbound;
+mod packet;
+mod peer;
+mod sessions;
+mod staging;
+mod timers;
+
+use std::cell::RefCell;
+
+use arena::{READ_SLOTS, RECEIVE_SLOTS, SEND_SLOTS, address_of};
+use control::ControlBlock;
+use counters::DropReason;
+use device::Refusal;
+
+const ABI_VERSION: u32 = 1;
+
+thread_local! {
+    static CONTROL: RefCell<ControlBlock> = RefCell::new(ControlBlock::new());
+    static LAYOUT: RefCell<[u32; 16]> = const { RefCell::new([0; 16]) };
+}
+
+/// Runs `work` on the control block and turns its answer into a number.
+fn control(work: impl FnOnce(&mut ControlBlock) -> Result<i32, Refusal>) -> i32 {
+    CONTROL.with_borrow_mut(work).unwrap_or_else(|refusal| refusal as i32)
+}
+
+fn answer(result: Result<(), Refusal>) -> i32 {
+    result.map_or_else(|refusal| refusal as i32, |()| 0)
+}
+
+/// The address of the layout block: 16 `u32`. Makes the device if there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn layout() -> u32 {
+    let (control, control_bytes) = CONTROL.with_borrow(|block| (address_of(block.bytes()), block.bytes().len()));
+    let block = device::with(|device| {
+        let (receive, send) = (&device.receive.column, &device.shared.send.column);
+        let (read, write) = (&device.read.column, &device.write.column);
+        let counters = &device.shared.counters.drops;
+        [
+            [ABI_VERSION, 0],
+            [address_of(receive), receive.len() as u32],
+            [address_of(send), send.len() as u32],
+            [address_of(read), read.len() as u32],
+            [address_of(write), write.len() as u32],
+            [control, control_bytes as u32],
+            [address_of(counters), counters.len() as u32],
+        ]
+    });
+    LAYOUT.with_borrow_mut(|layout| {
+        // The version stands alone; pairs of address and count follow it.
+        let flat = block.into_iter().flatten().enumerate().filter(|&(index, _)| index != 1);
+        layout.iter_mut().zip(flat).for_each(|(place, (_, value))| *place = value);
+        address_of(&layout[..])
+    })
+}
+
+/// The host's clock in milliseconds, for everything until the next call. It counts through suspend.
+#[unsafe(no_mangle)]
+pub extern "C" fn set_time(now_ms: f64) {
+    host::set_time(now_ms);
+}
+
+/// Takes our private key from the control block. Once.
+#[unsafe(no_mangle)]
+pub extern "C" fn set_identity() -> i32 {
+    control(|block| {
+        let private = block.take_private_key()?;
+        device::with(|device| device.set_identity(private)).map(|()| 0)
+    })
+}
+
+/// The MTU of the TUN device: packets are padded up to it.
+#[unsafe(no_mangle)]
+pub extern "C" fn set_mtu(mtu: u32) {
+    device::with(|device| device.set_mtu(mtu as usize));
+}
+
+/// Adds the peer described in the control block and returns its id.
+#[unsafe(no_mangle)]
+pub extern "C" fn add_peer() -> i32 {
+    control(|block| {
+        let settings = block.take_peer_settings()?;
+        device::with(|device| device.add_peer(&settings)).map(|id| id as i32)
+    })
+}
+
+/// Removes a peer, its sessions and its allowed IPs.
+#[unsafe(no_mangle)]
+pub extern "C" fn remove_peer(peer: u32) -> i32 {
+    answer(device::with(|device| device.remove_peer(peer)))
+}
+
+/// Where to find a peer, from the control block; its own authentic messages move it from there.
+#[unsafe(no_mangle)]
+pub extern "C" fn set_endpoint(peer: u32) -> i32 {
+    control(|block| {
+        let endpoint = block.read_endpoint()?;
+        device::with(|device| device.set_endpoint(peer, endpoint)).map(|()| 0)
+    })
+}
+
+/// Gives a prefix (address in the control block, `family` 4 or 6) to a peer, taking it from whoever had it.
+#[unsafe(no_mangle)]
+pub extern "C" fn allow(peer: u32, family: u32, length: u32) -> i32 {
+    control(|block| {
+        let prefix = block.read_prefix(family, length)?;
+        device::with(|device| device.allow(peer, prefix)).map(|()| 0)
+    })
+}
+
+/// Takes a prefix from a peer. 1 if it had it, 0 if not.
+#[unsafe(no_mangle)]
+pub extern "C" fn disallow(peer: u32, family: u32, length: u32) -> i32 {
+    control(|block| {
+        let prefix = block.read_prefix(family, length)?;
+        device::with(|device| device.disallow(peer, prefix)).map(i32::from)
+    })
+}
+
+/// Writes a peer's status to the control block.
+#[unsafe(no_mangle)]
+pub extern "C" fn peer_status(peer: u32) -> i32 {
+    control(|block| {
+        let status = device::with(|device| device.status(peer))?;
+        block.write_status(&status);
+        Ok(0)
+    })
+}
+
+/// Takes the first `count` datagrams of the receive column. Returns how many frames wait in the write column;
+/// [`replies`] says how many messages wait in the send column. A datagram that goes no further is counted.
+#[unsafe(no_mangle)]
+pub extern "C" fn inbound(count: u32) -> i32 {
+    if count as usize > RECEIVE_SLOTS {
+        return Refusal::CountTooLarge as i32;
+    }
+    device::with(|device| device.inbound(count as usize)) as i32
+}
+
+/// How many messages the last call left in the send column.
+#[unsafe(no_mangle)]
+pub extern "C" fn replies() -> i32 {
+    device::with(|device| device.shared.send.count()) as i32
+}
+
+/// Takes the first `count` frames of the read column. Returns how many messages wait in the send column.
+#[unsafe(no_mangle)]
+pub extern "C" fn outbound(count: u32) -> i32 {
+    if count as usize > READ_SLOTS {
+        return Refusal::CountTooLarge as i32;
+    }
+    device::with(|device| device.outbound(count as usize)) as i32
+}
+
+/// Does what time alone makes due. Returns how many messages wait in the send column.
+#[unsafe(no_mangle)]
+pub extern "C" fn tick() -> i32 {
+    device::with(device::Device::tick) as i32
+}
+
+/// Tells the core that among the first `count` messages just sent some had a stale source (status 1).
+#[unsafe(no_mangle)]
+pub extern "C" fn stale_sources(count: u32) {
+    device::with(|device| device.stale_sources((count as usize).min(SEND_SLOTS)));
+}
+
+/// Writes the name of a drop counter to the control block and returns its length.
+#[unsafe(no_mangle)]
+pub extern "C" fn drop_reason_name(index: u32) -> i32 {
+    control(|block| {
+        let name = DropReason::NAMES.get(index as usize).ok_or(Refusal::BadArgument)?;
+        Ok(block.write(name.as_bytes()))
+    })
+}
+
+/// Seals (`seal` ≠ 0) or opens what lies in the control block: for vectors and measurements of this build.
+#[unsafe(no_mangle)]
+pub extern "C" fn aead(seal: u32, aad_length: u32, text_length: u32) -> i32 {
+    control(|block| block.aead(seal != 0, aad_length as usize, text_length as usize))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,385 @@
+// The core as TypeScript sees it: instantiate, control calls, counts in and counts out. One file holds the whole
+// wasm surface; its twin is core/src/lib.rs, and the layout of the columns is in docs/architecture.md.
+// Nothing here touches a packet: the columns are read and written by whoever does the system calls.
+
+import { randomFillSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+
+/** What the host gives the core. */
+export interface CoreHost {
+  /** Takes what the core prints, which is only ever the message of a panic. */
+  readonly log: (text: string) => void;
+  /** Wall clock in milliseconds since 1970, read once at instantiation. Default `Date.now`. */
+  readonly wallClockMs?: () => number;
+}
+
+/** Where the columns lie in the core's memory, and how many entries each has. */
+export interface Layout {
+  readonly receiveColumn: number;
+  readonly receiveSlots: number;
+  readonly sendColumn: number;
+  readonly sendSlots: number;
+  readonly readColumn: number;
+  readonly readSlots: number;
+  readonly writeColumn: number;
+  readonly writeSlots: number;
+}
+
+/** The two ends of a peer's datagrams. Addresses are 4 or 16 bytes; `local` is absent until the peer was heard. */
+export interface PeerEndpoint {
+  readonly address: Uint8Array;
+  readonly port: number;
+  readonly scope?: number;
+}
+
+export interface PeerSettings {
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** 32 bytes; copied into the core, the caller wipes its own. */
+  readonly presharedKey?: Uint8Array | undefined;
+  readonly endpoint?: PeerEndpoint | undefined;
+  /** 0 = none. */
+  readonly persistentKeepaliveSeconds: number;
+}
+
+export interface PeerStatus {
+  readonly endpoint: PeerEndpoint | null;
+  /** Whole WireGuard messages, handshakes too. */
+  readonly rxBytes: bigint;
+  readonly txBytes: bigint;
+  /** On the clock of {@link Core.setTime}; null = never. */
+  readonly lastHandshakeMs: number | null;
+}
+
+/** The core refused a call: a bug of the caller. Match on `code`. */
+export class CoreRefusal extends Error {
+  override readonly name = 'CoreRefusal';
+  readonly code: string;
+  constructor(code: string, call: string) {
+    super(`the core refused ${call}: ${code}`);
+    this.code = code;
+  }
+}
+
+/** In the order of `Refusal` in core/src/device.rs: −1, −2, … */
+const REFUSALS = [
+  'ERR_CORE_COUNT_TOO_LARGE',
+  'ERR_CORE_NO_IDENTITY',
+  'ERR_CORE_IDENTITY_ALREADY_SET',
+  'ERR_CORE_NO_SUCH_PEER',
+  'ERR_CORE_PEER_EXISTS',
+  'ERR_CORE_OWN_KEY',
+  'ERR_CORE_LOW_ORDER_KEY',
+  'ERR_CORE_BAD_PREFIX',
+  'ERR_CORE_BAD_ENDPOINT',
+  'ERR_CORE_TOO_MANY_PEERS',
+  'ERR_CORE_BAD_ARGUMENT',
+] as const;
+
+interface Exports {
+  readonly memory: WebAssembly.Memory;
+  _initialize?(): void;
+  layout(): number;
+  set_time(nowMs: number): void;
+  set_identity(): number;
+  set_mtu(mtu: number): void;
+  add_peer(): number;
+  remove_peer(peer: number): number;
+  set_endpoint(peer: number): number;
+  allow(peer: number, family: number, length: number): number;
+  disallow(peer: number, family: number, length: number): number;
+  peer_status(peer: number): number;
+  inbound(count: number): number;
+  replies(): number;
+  outbound(count: number): number;
+  tick(): number;
+  stale_sources(count: number): void;
+  drop_reason_name(index: number): number;
+  aead(seal: number, aadLength: number, textLength: number): number;
+}
+
+const ABI_VERSION = 1;
+const KEY_BYTES = 32;
+const TAG_BYTES = 16;
+// The control block, as core/src/control.rs draws it.
+const PEER_ENDPOINT = 64;
+const PEER_KEEPALIVE = 104;
+const STATUS_RX = 40;
+const AEAD_TEXT = 44;
+
+/**
+ * boringtun counts TAI seconds with an offset of 37, every other implementation with 10. Giving it the time 27 s
+ * early makes its timestamps comparable: a key moved to another implementation would else be refused for 27 s.
+ */
+const TAI_CORRECTION_S = 27;
+/** Handshake timestamps lie on a grid of 2^24 ns (Linux drivers/net/wireguard/noise.c). */
+const TIMESTAMP_GRID_NS = 2 ** 24;
+
+/** Compiles the committed core. About 20 ms; the module may be shared between instances. */
+export function compile(): WebAssembly.Module {
+  return new WebAssembly.Module(readFileSync(new URL('./wireguard.wasm', import.meta.url)));
+}
+
+/** One WireGuard device: its peers, keys, tables and packet memory. Not shared between threads. */
+export class Core {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: Layout;
+  readonly #exports: Exports;
+  readonly #control: number;
+  readonly #counters: number;
+  readonly #counterCount: number;
+  #nowMs: number;
+
+  /**
+   * @param nowMs the clock at start, in milliseconds of any origin; it must count through suspend and not go back
+   */
+  constructor(module: WebAssembly.Module, host: CoreHost, nowMs: number) {
+    this.#nowMs = nowMs;
+    const wallMs = (host.wallClockMs ?? Date.now)();
+    // The two clocks are apart by whole seconds, so that cutting one cuts their sum too.
+    const offsetS = Math.ceil((wallMs - nowMs) / 1000) - TAI_CORRECTION_S;
+    const wasi = new HostCalls(host.log, () => ({ nowMs: this.#nowMs, offsetS }));
+    const instance = new WebAssembly.Instance(module, { wasi_snapshot_preview1: wasi.imports });
+    this.#exports = instance.exports as unknown as Exports;
+    this.memory = this.#exports.memory;
+    wasi.memory = this.memory;
+    this.#exports._initialize?.();
+    this.#exports.set_time(nowMs);
+
+    const at = this.#exports.layout();
+    const word = (index: number): number => this.#view().getUint32(at + index * 4, true);
+    if (word(0) !== ABI_VERSION) {
+      throw new Error(`the core speaks ABI ${word(0)}, this wrapper ${ABI_VERSION}: rebuild one of them`);
+    }
+    this.layout = {
+      receiveColumn: word(1),
+      receiveSlots: word(2),
+      sendColumn: word(3),
+      sendSlots: word(4),
+      readColumn: word(5),
+      readSlots: word(6),
+      writeColumn: word(7),
+      writeSlots: word(8),
+    };
+    this.#control = word(9);
+    this.#counters = word(11);
+    this.#counterCount = word(12);
+  }
+
+  /** The time for everything until the next call. Once per turn of the loop. */
+  setTime(nowMs: number): void {
+    if (nowMs > this.#nowMs) this.#nowMs = nowMs;
+    this.#exports.set_time(nowMs);
+  }
+
+  /** Takes our private key (32 bytes; the caller wipes its copy). Once, before any peer. */
+  setIdentity(privateKey: Uint8Array): void {
+    this.#write(0, exactly(privateKey, KEY_BYTES, 'private key'));
+    this.#check(this.#exports.set_identity(), 'the identity');
+  }
+
+  /** The MTU of the TUN device: packets are padded up to it. */
+  setMtu(mtu: number): void {
+    this.#exports.set_mtu(mtu);
+  }
+
+  /** Adds a peer and returns its id. */
+  addPeer(settings: PeerSettings): number {
+    this.#write(0, exactly(settings.publicKey, KEY_BYTES, 'public key'));
+    const presharedKey = settings.presharedKey ?? new Uint8Array(KEY_BYTES);
+    this.#write(KEY_BYTES, exactly(presharedKey, KEY_BYTES, 'preshared key'));
+    this.#writeEndpoint(PEER_ENDPOINT, settings.endpoint);
+    const view = this.#view();
+    view.setUint16(this.#control + PEER_KEEPALIVE, settings.persistentKeepaliveSeconds, true);
+    view.setUint8(this.#control + PEER_KEEPALIVE + 2, settings.presharedKey === undefined ? 0 : 1);
+    return this.#check(this.#exports.add_peer(), 'a peer');
+  }
+
+  removePeer(peer: number): void {
+    this.#check(this.#exports.remove_peer(peer), 'the removal of a peer');
+  }
+
+  setEndpoint(peer: number, endpoint: PeerEndpoint): void {
+    this.#writeEndpoint(0, endpoint);
+    this.#check(this.#exports.set_endpoint(peer), 'an endpoint');
+  }
+
+  /** Gives a prefix to a peer, taking it from whoever had it. `address` is 4 or 16 bytes. */
+  allow(peer: number, address: Uint8Array, length: number): void {
+    this.#write(0, address);
+    this.#check(this.#exports.allow(peer, familyOf(address), length), 'an allowed IP');
+  }
+
+  /** Takes a prefix from a peer; true if it had it. */
+  disallow(peer: number, address: Uint8Array, length: number): boolean {
+    this.#write(0, address);
+    return this.#check(this.#exports.disallow(peer, familyOf(address), length), 'an allowed IP') === 1;
+  }
+
+  peerStatus(peer: number): PeerStatus {
+    this.#check(this.#exports.peer_status(peer), 'the status of a peer');
+    const view = this.#view();
+    const at = this.#control;
+    const lastHandshakeMs = view.getFloat64(at + STATUS_RX + 16, true);
+    return {
+      endpoint: this.#readEndpoint(0),
+      rxBytes: view.getBigUint64(at + STATUS_RX, true),
+      txBytes: view.getBigUint64(at + STATUS_RX + 8, true),
+      lastHandshakeMs: lastHandshakeMs < 0 ? null : lastHandshakeMs,
+    };
+  }
+
+  /** Takes `count` datagrams of the receive column; returns the frames that wait in the write column. */
+  inbound(count: number): number {
+    return this.#exports.inbound(count);
+  }
+
+  /** How many messages the last call left in the send column. */
+  replies(): number {
+    return this.#exports.replies();
+  }
+
+  /** Takes `count` frames of the read column; returns the messages that wait in the send column. */
+  outbound(count: number): number {
+    return this.#exports.outbound(count);
+  }
+
+  /** Does what time alone makes due; returns the messages that wait in the send column. */
+  tick(): number {
+    return this.#exports.tick();
+  }
+
+  /** Among the first `count` messages just sent, some had a stale source address (status 1). */
+  staleSources(count: number): void {
+    this.#exports.stale_sources(count);
+  }
+
+  /** Dropped packets by reason. The names come from the core. */
+  drops(): Map<string, bigint> {
+    const values = new BigUint64Array(this.memory.buffer, this.#counters, this.#counterCount).slice();
+    return new Map(Array.from(values, (value, index) => [this.#reasonName(index), value]));
+  }
+
+  /** Seals `text` with this build's AEAD: text, then 16 bytes of tag. For vectors and measurements. */
+  seal(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, text: Uint8Array): Uint8Array {
+    this.#writeAead(key, nonce, aad, text);
+    const length = this.#check(this.#exports.aead(1, aad.length, text.length), 'to seal');
+    return this.#bytes(AEAD_TEXT + aad.length, length + TAG_BYTES).slice();
+  }
+
+  /** Opens what {@link seal} made; null when the tag does not verify. */
+  open(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | null {
+    this.#writeAead(key, nonce, aad, sealed);
+    const length = this.#exports.aead(0, aad.length, sealed.length - TAG_BYTES);
+    return length < 0 ? null : this.#bytes(AEAD_TEXT + aad.length, length).slice();
+  }
+
+  // A view is made for each control call: memory may have grown, and an old view would be empty.
+  #view(): DataView {
+    return new DataView(this.memory.buffer);
+  }
+
+  #bytes(offset: number, length: number): Uint8Array {
+    return new Uint8Array(this.memory.buffer, this.#control + offset, length);
+  }
+
+  #write(offset: number, bytes: Uint8Array): void {
+    this.#bytes(offset, bytes.length).set(bytes);
+  }
+
+  #writeAead(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, text: Uint8Array): void {
+    this.#write(0, exactly(key, KEY_BYTES, 'key'));
+    this.#write(KEY_BYTES, exactly(nonce, 12, 'nonce'));
+    this.#write(AEAD_TEXT, aad);
+    this.#write(AEAD_TEXT + aad.length, text);
+  }
+
+  #writeEndpoint(offset: number, endpoint: PeerEndpoint | undefined): void {
+    this.#bytes(offset, 40).fill(0);
+    if (endpoint === undefined) return;
+    const view = this.#view();
+    view.setUint16(this.#control + offset, familyOf(endpoint.address), true);
+    view.setUint16(this.#control + offset + 2, endpoint.port, true);
+    view.setUint32(this.#control + offset + 4, endpoint.scope ?? 0, true);
+    this.#write(offset + 8, endpoint.address);
+  }
+
+  #readEndpoint(offset: number): PeerEndpoint | null {
+    const view = this.#view();
+    const at = this.#control + offset;
+    const family = view.getUint16(at, true);
+    if (family === 0) return null;
+    const address = this.#bytes(offset + 8, family === 4 ? 4 : 16).slice();
+    return { address, port: view.getUint16(at + 2, true), scope: view.getUint32(at + 4, true) };
+  }
+
+  #reasonName(index: number): string {
+    const length = this.#check(this.#exports.drop_reason_name(index), 'the name of a drop reason');
+    return Buffer.from(this.#bytes(0, length)).toString('latin1');
+  }
+
+  #check(result: number, call: string): number {
+    if (result >= 0) return result;
+    throw new CoreRefusal(REFUSALS[-result - 1] ?? 'ERR_CORE_UNKNOWN', call);
+  }
+}
+
+/** The system interface Rust's standard library expects: time, randomness, and a place for panic messages. */
+class HostCalls {
+  memory: WebAssembly.Memory | undefined;
+  readonly imports: Record<string, (...args: never[]) => unknown>;
+
+  constructor(log: (text: string) => void, clock: () => { nowMs: number; offsetS: number }) {
+    const view = (): DataView => new DataView(this.#buffer());
+    this.imports = {
+      random_get: (at: number, length: number) => {
+        randomFillSync(new Uint8Array(this.#buffer(), at, length));
+        return 0;
+      },
+      clock_time_get: (_id: number, _precision: bigint, at: number) => {
+        const { nowMs, offsetS } = clock();
+        // Whole milliseconds first, as core/src/host.rs does: both clocks must cut the same number.
+        const ms = BigInt(Math.trunc(nowMs));
+        const cutNs = Math.floor((Number(ms % 1000n) * 1e6) / TIMESTAMP_GRID_NS) * TIMESTAMP_GRID_NS;
+        view().setBigUint64(at, (ms / 1000n + BigInt(offsetS)) * 1_000_000_000n + BigInt(cutNs), true);
+        return 0;
+      },
+      fd_write: (_fd: number, vectors: number, count: number, written: number) => {
+        const parts = Array.from({ length: count }, (_, index) => {
+          const at = view().getUint32(vectors + index * 8, true);
+          return Buffer.from(this.#buffer(), at, view().getUint32(vectors + index * 8 + 4, true));
+        });
+        const text = Buffer.concat(parts);
+        if (text.length > 0) log(text.toString('utf8'));
+        view().setUint32(written, text.length, true);
+        return 0;
+      },
+      proc_exit: (code: number) => {
+        throw new Error(`the core ended with ${code}`);
+      },
+      environ_get: () => 0,
+      environ_sizes_get: (count: number, bytes: number) => {
+        view().setUint32(count, 0, true);
+        view().setUint32(bytes, 0, true);
+        return 0;
+      },
+      sched_yield: () => 0,
+    };
+  }
+
+  #buffer(): ArrayBuffer {
+    if (this.memory === undefined) throw new Error('the core called its host before it had a memory');
+    return this.memory.buffer;
+  }
+}
+
+function familyOf(address: Uint8Array): 4 | 6 {
+  if (address.length === 4) return 4;
+  if (address.length === 16) return 6;
+  throw new RangeError(`an address has 4 or 16 bytes, not ${address.length}`);
+}
+
+function exactly(bytes: Uint8Array, length: number, what: string): Uint8Array {
+  if (bytes.length !== length) throw new RangeError(`a ${what} has ${length} bytes, not ${bytes.length}`);
+  return bytes;
+}
