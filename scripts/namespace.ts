@@ -12,21 +12,22 @@ export function isInNamespace(): boolean {
   return process.env['RINGFENCE_TEST_NAMESPACE'] === '1';
 }
 
-/**
- * Runs `script` (a path in the checkout) again, in private namespaces, and returns its exit status. It shares our
- * process group, so Ctrl-C reaches it too, and it ends everything inside.
- */
+/** Runs `script` (a path in the checkout) again, in private namespaces, and returns its exit status. */
 export async function runInNamespace(
   script: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<number> {
-  const result = await execa('scripts/in-namespace', ['scripts/node', script, ...args], {
+  const child = execa('scripts/in-namespace', ['scripts/node', script, ...args], {
     cwd: ROOT,
     stdio: 'inherit',
     reject: false,
     env,
   });
+  // Ctrl-C reaches the child too, for it shares our process group; we stay until it has ended everything inside.
+  process.on('SIGINT', () => undefined);
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  const result = await child;
   return result.exitCode ?? 1;
 }
 

@@ -139,6 +139,12 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
+// Ctrl-C ends the phase that runs, for it shares our process group; then there is nothing more to do.
+let isInterrupted = false;
+process.on('SIGINT', () => {
+  isInterrupted = true;
+});
+
 const began = performance.now();
 const rows: string[][] = [];
 const total = { passed: 0, failed: [] as string[], skipped: [] as string[] };
@@ -146,6 +152,7 @@ for (const phase of phases.filter(({ name }) => wanted.length === 0 || wanted.in
   heading(phase.name);
   const phaseBegan = performance.now();
   const outcome = await phase.run();
+  if (isInterrupted) process.exit(130);
   const { passed, failed, skipped } = outcome;
   const isEmpty = passed + failed.length + skipped.length === 0;
   rows.push([
