@@ -1,0 +1,286 @@
+// The one list of keys: what each may hold, how a wrong value is refused, and what a right one becomes.
+// `section.ts` reads a file by it; `docs/config.md` is generated from it.
+
+import { z } from 'zod';
+import { type Endpoint, parseEndpoint } from '../address/endpoint.ts';
+import { bitsOf, type IpAddress, type Parsed } from '../address/ip.ts';
+import {
+  hasHostBits,
+  type IpInterface,
+  type IpPrefix,
+  parseInterface,
+  parsePrefix,
+} from '../address/prefix.ts';
+import type { ErrorCode, Place } from '../errors.ts';
+import { decodeKey } from './key.ts';
+import { looksLikeKey, quote } from './quote.ts';
+
+/** A whole node, as every other folder sees it: plain data, no text left to parse, no secret. */
+export interface NodeConfig {
+  /** As it was given on the command line: messages name the file by it. */
+  readonly file: string;
+  readonly interface: InterfaceConfig;
+  /** In file order, names unique. */
+  readonly peers: readonly PeerConfig[];
+  /** Where each `peers.NAME` and each key file stands, by path, for problems that show only later. */
+  readonly places: ReadonlyMap<string, Place>;
+}
+
+export interface InterfaceConfig {
+  readonly name: string;
+  /** An absolute path, which `loadSecrets` reads. */
+  readonly privateKeyFile: string;
+  /** This node's own, 32 bytes, computed from the private key. */
+  readonly publicKey: Uint8Array;
+  /** At least one. */
+  readonly addresses: readonly IpInterface[];
+  /** 0: any free port. */
+  readonly listenPort: number;
+  /** `auto`: the MTU of the route to the peers, less what WireGuard adds. */
+  readonly mtu: 'auto' | number;
+}
+
+export interface PeerConfig {
+  readonly name: string;
+  /** 32 bytes; no other peer has it, and it is not our own. */
+  readonly publicKey: Uint8Array;
+  /** An absolute path, or null where there is no preshared key. */
+  readonly presharedKeyFile: string | null;
+  /** Its addresses inside the overlay; no other peer has one of them. */
+  readonly addresses: readonly IpAddress[];
+  /** Networks behind it. None is the same in two peers, but one may lie inside another: the longest prefix wins. */
+  readonly routes: readonly IpPrefix[];
+  /** None: the peer calls us. At most one for now. */
+  readonly endpoints: readonly Endpoint[];
+  /** 0: off. */
+  readonly keepaliveSeconds: number;
+}
+
+/** What the manual and the messages say of a key. */
+export interface KeyFacts {
+  readonly description: string;
+  /** What a value is, worded to follow "… is not". */
+  readonly expected: string;
+  /** The code of a value that is not. */
+  readonly code: ErrorCode;
+  readonly hint?: string;
+}
+
+/** The facts of every schema below. */
+export const keyFacts = z.registry<KeyFacts>();
+
+/** Linux' IFNAMSIZ less its end, and the characters that wg-quick takes. */
+const INTERFACE_NAME = /^(?!\.{1,2}$)[a-zA-Z0-9_=+.-]{1,15}$/;
+const PEER_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
+/** What every IPv4 host takes in one piece (RFC 791), and what fits into one UDP datagram with what WireGuard adds. */
+const MTU_RANGE = { least: 576, most: 65_535 - 80 } as const;
+
+const GENKEY_HINT = '`ringfence genkey` makes a private key, `ringfence pubkey` gives the public key of one';
+
+/** The section `interface`. */
+export const interfaceSchema = z.strictObject({
+  name: z.string().regex(INTERFACE_NAME).register(keyFacts, {
+    description: 'The name of the tunnel interface.',
+    expected: 'an interface name: 1 to 15 letters, digits or any of _ = + . -',
+    code: 'ERR_CONFIG_NAME',
+  }),
+  private_key_file: keyFile('The file with the private key of this node.'),
+  addresses: list(
+    text(parseOwnAddress, {
+      description: 'An address of this node inside the overlay, with the prefix length of its network.',
+      expected: 'an address and its prefix length, as in 10.9.0.1/24',
+      code: 'ERR_CONFIG_ADDRESS',
+    }),
+    { description: 'The addresses of this node inside the overlay.', example: '[10.9.0.1/24]' },
+  ).min(1),
+  listen_port: z.int().min(0).max(65_535).default(0).register(keyFacts, {
+    description: 'The UDP port that peers send to. 0, or no such line: any free port.',
+    expected: 'a port from 0 to 65535',
+    code: 'ERR_CONFIG_PORT',
+  }),
+  mtu: z
+    .union([z.literal('auto'), z.int().min(MTU_RANGE.least).max(MTU_RANGE.most)])
+    .default('auto')
+    .register(keyFacts, {
+      description: 'The longest packet inside the tunnel. auto: that of the route to the peers, less 80.',
+      expected: `auto, or a number from ${MTU_RANGE.least} to ${MTU_RANGE.most}`,
+      code: 'ERR_CONFIG_MTU',
+    }),
+});
+
+/** Each section `peers.NAME`. */
+export const peerSchema = z.strictObject({
+  public_key: text(parsePublicKey, {
+    description: 'Who the peer is.',
+    expected: 'a public key',
+    code: 'ERR_CONFIG_KEY',
+    hint: GENKEY_HINT,
+  }),
+  preshared_key_file: keyFile('The file with the key that only this peer and this node have.').optional(),
+  addresses: list(
+    text(parsePeerAddress, {
+      description: 'An address of the peer inside the overlay.',
+      expected: 'an address, as in 10.9.0.2',
+      code: 'ERR_CONFIG_ADDRESS',
+    }),
+    { description: 'The addresses of the peer inside the overlay.', example: '[10.9.0.2]' },
+  ).default([]),
+  routes: list(
+    text(parseRoute, {
+      description: 'A network behind the peer.',
+      expected: 'a network, as in 192.168.7.0/24',
+      code: 'ERR_CONFIG_ROUTE',
+    }),
+    { description: 'The networks behind the peer.', example: '[192.168.7.0/24]' },
+  ).default([]),
+  endpoints: list(
+    text(parseEndpoint, {
+      description: 'Where the peer is reached: an address or a name, and its UDP port.',
+      expected: 'an endpoint',
+      code: 'ERR_CONFIG_ENDPOINT',
+    }),
+    { description: 'Where the peer is reached. None: it calls us.', example: '[vpn.example.org:51820]' },
+  ).default([]),
+  keepalive: z
+    .union([z.literal('off').transform(() => 0), z.int().min(0).max(65_535)])
+    .default(0)
+    .register(keyFacts, {
+      description:
+        'Seconds of silence after which the peer is sent an empty message, to keep a NAT on the way open.',
+      expected: 'a number of seconds from 1 to 65535, or off',
+      code: 'ERR_CONFIG_KEEPALIVE',
+    }),
+});
+
+/** The NAME of `peers.NAME`. */
+export const peerNameSchema = z.string().regex(PEER_NAME).register(keyFacts, {
+  description: 'What the peer is called here.',
+  expected: 'a name for a peer: up to 63 letters, digits or any of _ . -, beginning with a letter or digit',
+  code: 'ERR_CONFIG_NAME',
+});
+
+/** The sections of a file. What is in them, `load.ts` reads by the schemas above. */
+export const fileKeys = ['interface', 'peers'] as const;
+
+/** What a wrong text is told, in place of the usual "… is not EXPECTED: …". */
+interface Refusal {
+  readonly ok: false;
+  readonly problem: string;
+  readonly code: ErrorCode;
+  readonly hint: string;
+}
+
+/** How a `Refusal` travels through zod. */
+export interface RefusalParams {
+  readonly code?: ErrorCode;
+  readonly hint?: string;
+}
+
+/** Text that a parser reads. The message quotes it, unless it looks like a key. */
+function text<T>(parse: (text: string) => Parsed<T> | Refusal, facts: KeyFacts) {
+  const schema = z.string().transform((value, context) => {
+    const parsed = parse(value);
+    if (parsed.ok) return parsed.value;
+    const params: RefusalParams = 'code' in parsed ? { code: parsed.code, hint: parsed.hint } : {};
+    const message =
+      'code' in parsed ? parsed.problem : `${quote(value)} is not ${facts.expected}: ${parsed.problem}`;
+    context.addIssue({ code: 'custom', message, params });
+    return z.NEVER;
+  });
+  return schema.register(keyFacts, facts);
+}
+
+function list<S extends z.ZodType>(
+  item: S,
+  { description, example }: { description: string; example: string },
+) {
+  return z.array(item).register(keyFacts, {
+    description,
+    expected: `a list, as in ${example}`,
+    code: 'ERR_CONFIG_TYPE',
+  });
+}
+
+/** The name of a key file. A key in its place is neither shown nor taken for a name. */
+function keyFile(description: string) {
+  const parse = (value: string): Parsed<string> | Refusal => {
+    if (looksLikeKey(value)) {
+      return {
+        ok: false,
+        code: 'ERR_CONFIG_SECRET',
+        problem: 'what stands here looks like a key itself, not like the name of a file',
+        hint: 'make a new key, for this one is in a file that others may read: umask 077; ringfence genkey > FILE; then name FILE here',
+      };
+    }
+    if (value.trim() === '' || value.includes('\0'))
+      return { ok: false, problem: 'a name has visible characters' };
+    return { ok: true, value };
+  };
+  return text(parse, { description, expected: 'the name of a file', code: 'ERR_CONFIG_KEY_FILE' });
+}
+
+function parsePublicKey(value: string): Parsed<Uint8Array> | Refusal {
+  const key = decodeKey(Buffer.from(value, 'latin1'));
+  // Never quoted: what is pasted here by mistake is a private key.
+  const refuse = (problem: string): Refusal => ({
+    ok: false,
+    problem,
+    code: 'ERR_CONFIG_KEY',
+    hint: GENKEY_HINT,
+  });
+  if (key === null || value.length !== 44) {
+    return refuse(
+      `this is not a public key: it has 44 characters of base64, the last a "=" (here: ${value.length})`,
+    );
+  }
+  if (key.every((byte) => byte === 0)) return refuse('all zeros is not the public key of anybody');
+  return { ok: true, value: key };
+}
+
+function parseOwnAddress(value: string): Parsed<IpInterface> {
+  const parsed = parseInterface(value);
+  if (!parsed.ok) return parsed;
+  const { address, prefixLength } = parsed.value;
+  const problem = hostProblem(address);
+  if (problem !== null) return { ok: false, problem };
+  const bits = bitsOf(address.version);
+  if (prefixLength < bits - 1 && !hasHostBits(parsed.value)) {
+    return { ok: false, problem: 'this is the network itself, the address of the node in it is missing' };
+  }
+  if (prefixLength === 0) return { ok: false, problem: 'a prefix length of 0 would be the whole internet' };
+  return parsed;
+}
+
+function parsePeerAddress(value: string): Parsed<IpAddress> | Refusal {
+  const parsed = parseInterface(value);
+  if (!parsed.ok) return parsed;
+  const { address, prefixLength } = parsed.value;
+  if (prefixLength < bitsOf(address.version)) {
+    return { ok: false, problem: 'it is a network, which would belong under routes' };
+  }
+  const problem = hostProblem(address);
+  return problem === null ? { ok: true, value: address } : { ok: false, problem };
+}
+
+function parseRoute(value: string): Parsed<IpPrefix> | Refusal {
+  const parsed = parsePrefix(value);
+  if (!parsed.ok || parsed.value.length > 0) return parsed;
+  return {
+    ok: false,
+    code: 'ERR_CONFIG_UNSUPPORTED',
+    problem: `${quote(value)} is a default route, which needs policy routing: this version has none yet`,
+    hint: 'name the networks behind the peer, as in 192.168.7.0/24',
+  };
+}
+
+/** Why no host can have this address, or null. */
+function hostProblem({ version, bytes }: IpAddress): string | null {
+  const [first = 0] = bytes;
+  const isZeroButLast = bytes.subarray(0, -1).every((byte) => byte === 0);
+  if (bytes.every((byte) => byte === 0)) return 'it stands for no address';
+  if (version === 4 ? first === 127 : isZeroButLast && bytes[15] === 1) return 'it is a loopback address';
+  if (version === 4 && first === 0) return 'it stands for no address';
+  if (version === 4 ? first >= 224 && first < 240 : first === 0xff) return 'it is a multicast address';
+  if (version === 4 && bytes.every((byte) => byte === 255)) return 'it is the broadcast address';
+  return null;
+}

@@ -1,0 +1,204 @@
+// One section of the tree → its fields, by a schema: every key is judged on its own, so that all problems come at once.
+
+import { distance } from 'fastest-levenshtein';
+import { z } from 'zod';
+import { quote } from './quote.ts';
+import { type KeyFacts, keyFacts, type RefusalParams } from './schema.ts';
+import type { Locator, Path, Position, Tree } from './yaml-tree.ts';
+
+type Section = z.ZodObject<z.core.$ZodShape>;
+type MapTree = Extract<Tree, { kind: 'map' }>;
+
+/** The fields that are right; one that is not was reported, and is missing. */
+export type Fields<S extends Section> = Partial<z.output<S>>;
+
+/** Keys that a WireGuard user expects here, spelled as `plain` does, and where their meaning went. */
+const FOREIGN_KEYS: Record<string, string> = {
+  allowedips: 'the addresses of the peer go under addresses, the networks behind it under routes',
+  persistentkeepalive: 'it is called keepalive here',
+  privatekey: 'a key stands in a file of its own, which private_key_file names',
+  presharedkey: 'a key stands in a file of its own, which preshared_key_file names',
+};
+
+/** Reads a section whose own key stands at `at`. */
+export function readSection<S extends Section>(
+  locator: Locator,
+  schema: S,
+  tree: Tree,
+  at: Position,
+  path: Path,
+): Fields<S> {
+  const map = asMap(locator, tree, path, Object.keys(schema.shape));
+  if (map === null) return {};
+  const fields: Record<string, unknown> = {};
+  for (const [name, field] of Object.entries(schema.shape)) {
+    const entry = map.entries.get(name);
+    const keyPath = [...path, name];
+    if (entry !== undefined) {
+      fields[name] = readValue(locator, field, entry.value, keyPath);
+    } else {
+      const byDefault = z.safeParse(field, undefined);
+      if (byDefault.success) fields[name] = byDefault.data;
+      else {
+        const { expected, hint } = factsOf(field);
+        locator.report(
+          'ERR_CONFIG_MISSING_KEY',
+          at,
+          keyPath,
+          `this key is missing; it takes ${expected}`,
+          hint,
+        );
+      }
+    }
+  }
+  reportUnknownKeys(locator, map, path, Object.keys(schema.shape));
+  return fields as Fields<S>;
+}
+
+/** The map that a section is, or null after a report. */
+export function asMap(locator: Locator, tree: Tree, path: Path, keys: readonly string[]): MapTree | null {
+  if (tree.kind === 'map') return tree;
+  if (tree.kind !== 'broken') {
+    const message = isNothing(tree) ? 'the section is empty' : `${shown(tree)} is not a section`;
+    locator.report('ERR_CONFIG_TYPE', tree.at, path, `${message}; it has the keys ${keys.join(', ')}`);
+  }
+  return null;
+}
+
+/** The value of one key or list item; undefined after a report. */
+export function readValue(locator: Locator, field: z.core.$ZodType, tree: Tree, path: Path): unknown {
+  if (tree.kind === 'broken') return undefined;
+  const inner = withoutDefault(field);
+  if (inner instanceof z.ZodArray && tree.kind === 'list' && tree.items.length > 0) {
+    const items = tree.items.map((item, i) => readValue(locator, inner.element, item, [...path, i]));
+    return items.includes(undefined) ? undefined : items;
+  }
+  const facts = factsOf(field);
+  if (isNothing(tree)) {
+    locator.report(
+      'ERR_CONFIG_TYPE',
+      tree.at,
+      path,
+      `there is no value; it takes ${facts.expected}`,
+      facts.hint,
+    );
+    return undefined;
+  }
+  const result = z.safeParse(field, plain(tree));
+  if (result.success) return result.data;
+  reportIssue(locator, field, tree, path, result.error.issues[0]);
+  return undefined;
+}
+
+export function reportUnknownKeys(
+  locator: Locator,
+  map: MapTree,
+  path: Path,
+  known: readonly string[],
+): void {
+  for (const [key, { at }] of map.entries) {
+    if (known.includes(key)) continue;
+    const nearest = nearestKey(key, known);
+    const message =
+      nearest === undefined
+        ? `unknown key; known here: ${known.join(', ')}`
+        : `unknown key; did you mean ${nearest}?`;
+    locator.report('ERR_CONFIG_UNKNOWN_KEY', at, [...path, key], message, FOREIGN_KEYS[plainSpelling(key)]);
+  }
+}
+
+function reportIssue(
+  locator: Locator,
+  field: z.core.$ZodType,
+  tree: Tree,
+  path: Path,
+  issue: z.core.$ZodIssue | undefined,
+): void {
+  const facts = factsOf(field);
+  if (issue?.code === 'custom') {
+    const params: RefusalParams = issue.params ?? {};
+    locator.report(params.code ?? facts.code, tree.at, path, issue.message, params.hint ?? facts.hint);
+    return;
+  }
+  const hint = otherSpelling(field, tree) ?? facts.hint;
+  const isKind = tree.kind !== 'scalar' || issue?.code === 'invalid_type';
+  const code = isKind ? 'ERR_CONFIG_TYPE' : facts.code;
+  locator.report(code, tree.at, path, `${shown(tree)} is not ${facts.expected}`, hint);
+}
+
+/** Quotes make text of a number, and a colon in the wrong place makes a map of an IPv6 address. */
+function otherSpelling(field: z.core.$ZodType, tree: Tree): string | undefined {
+  if (tree.kind === 'map') return 'a value with colons may need quotes';
+  if (tree.kind !== 'scalar') return undefined;
+  const { value } = tree;
+  if (typeof value !== 'string') {
+    return z.safeParse(field, String(value)).success ? 'write it in quotes' : undefined;
+  }
+  const isNumber = /^[0-9]+$/.test(value) && z.safeParse(field, Number(value)).success;
+  return isNumber ? 'write it without quotes' : undefined;
+}
+
+/** The value as its schema takes it. A list or map in place of a scalar only has to be refused. */
+function plain(tree: Tree): unknown {
+  switch (tree.kind) {
+    case 'scalar':
+      return tree.value;
+    case 'list':
+      return [];
+    case 'map':
+      return {};
+    case 'broken':
+      return undefined;
+    default:
+      return tree satisfies never;
+  }
+}
+
+function shown(tree: Tree): string {
+  switch (tree.kind) {
+    case 'scalar':
+      return typeof tree.value === 'string' ? quote(tree.value) : String(tree.value);
+    case 'list':
+      return tree.items.length === 0 ? 'an empty list' : 'a list';
+    case 'map':
+      return 'a map';
+    case 'broken':
+      return '';
+    default:
+      return tree satisfies never;
+  }
+}
+
+function isNothing(tree: Tree): boolean {
+  return tree.kind === 'scalar' && tree.value === null;
+}
+
+function withoutDefault(field: z.core.$ZodType): z.core.$ZodType {
+  return field instanceof z.ZodDefault || field instanceof z.ZodOptional ? field.def.innerType : field;
+}
+
+/** `.default()` and `.optional()` wrap a schema: the facts may stand inside. */
+function factsOf(field: z.core.$ZodType): KeyFacts {
+  const facts = keyFacts.get(field) ?? keyFacts.get(withoutDefault(field));
+  if (facts === undefined) throw new TypeError('a key without facts in schema.ts');
+  return facts;
+}
+
+function nearestKey(key: string, known: readonly string[]): string | undefined {
+  const spelled = plainSpelling(key);
+  const isNear = (other: string): boolean => {
+    const [short, long] = [spelled, plainSpelling(other)].toSorted((a, b) => a.length - b.length);
+    if (short === undefined || long === undefined || long.length > 40) return false;
+    return (
+      (short.length >= 4 && long.startsWith(short)) || distance(short, long) <= Math.ceil(short.length / 4)
+    );
+  };
+  return known
+    .filter(isNear)
+    .toSorted((a, b) => distance(spelled, plainSpelling(a)) - distance(spelled, plainSpelling(b)))[0];
+}
+
+/** `ListenPort`, `listen-port` and `listen_port` are one key to who writes them. */
+function plainSpelling(key: string): string {
+  return key.toLowerCase().replaceAll(/[_-]/g, '');
+}
