@@ -1,7 +1,15 @@
 // The public API: a node in a program of one's own. Re-exports only.
 
-export { loadConfig, loadSecrets } from './config/load.ts';
-export type { InterfaceConfig, NodeConfig, PeerConfig, Secrets } from './config/model.ts';
+export { loadConfig } from './config/load.ts';
+export type { InterfaceConfig, NodeConfig, PeerConfig } from './config/schema.ts';
+export { loadSecrets, type Secrets, wipeSecrets } from './config/secrets.ts';
 export type { NodeStatus, PeerStatus } from './control/target.ts';
-export { ConfigError, type ErrorCode, NodeError, type Place, type Problem, RingfenceError } from './errors.ts';
+export {
+  ConfigError,
+  type ErrorCode,
+  NodeError,
+  type Place,
+  type Problem,
+  RingfenceError,
+} from './errors.ts';
 export { Node, type NodeOptions } from './node/node.ts';

@@ -1,7 +1,8 @@
 // `ringfence run FILE`: the node in the foreground, until SIGTERM or SIGINT.
 
 import type { Command } from 'commander';
-import { loadConfig, loadSecrets } from '../config/load.ts';
+import { loadConfig } from '../config/load.ts';
+import { loadSecrets } from '../config/secrets.ts';
 import { runDirectory } from '../control/node-socket.ts';
 import { createLog } from '../log.ts';
 import { Node } from '../node/node.ts';

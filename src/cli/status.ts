@@ -17,7 +17,9 @@ export function registerStatus(program: Command): void {
     .option('--json', 'print JSON: an object for IFACE, else a list')
     .action(async (iface: string | undefined, options: { json?: boolean }) => {
       const nodes = await findNodes(iface);
-      const shown = options.json ? toJson(iface === undefined ? nodes : nodes[0]) : nodes.map(render).join('\n');
+      const shown = options.json
+        ? toJson(iface === undefined ? nodes : nodes[0])
+        : nodes.map(render).join('\n');
       process.stdout.write(shown);
     });
 }
@@ -66,7 +68,9 @@ function peerRow(peer: PeerStatus): string[] {
 function problems({ drops, faults }: NodeStatus): string[] {
   const dropped = Object.entries(drops).filter(([, count]) => count !== '0');
   const line = (label: string, entries: readonly (readonly [string, string | number])[]): string[] =>
-    entries.length === 0 ? [] : [`  ${label}${entries.map(([name, count]) => `${name} ${count}`).join(', ')}`];
+    entries.length === 0
+      ? []
+      : [`  ${label}${entries.map(([name, count]) => `${name} ${count}`).join(', ')}`];
   return [...line('dropped     ', dropped), ...line('faults      ', Object.entries(faults))];
 }
 
@@ -91,5 +95,7 @@ function bytes(count: bigint): string {
 
 function alignColumns(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) => `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd());
+  return rows.map((row) =>
+    `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd(),
+  );
 }

@@ -83,10 +83,14 @@ export class NodeSocket {
         server.listen(path, () => resolve());
       });
     } catch (error) {
-      throw new NodeError('ERR_NODE_INTERFACE', `cannot make the control socket ${path}: ${messageOf(error)}`, {
-        hint: 'set RINGFENCE_RUN_DIR to a directory this user may write to',
-        cause: error,
-      });
+      throw new NodeError(
+        'ERR_NODE_INTERFACE',
+        `cannot make the control socket ${path}: ${messageOf(error)}`,
+        {
+          hint: 'set RINGFENCE_RUN_DIR to a directory this user may write to',
+          cause: error,
+        },
+      );
     } finally {
       process.umask(umask);
     }
@@ -106,12 +110,20 @@ export class NodeSocket {
 export async function refuseSecond(directory: string, interfaceName: string): Promise<void> {
   const running = await askStatus(directory, interfaceName);
   if (running === null) return;
-  throw new NodeError('ERR_NODE_INTERFACE', `a node for ${interfaceName} runs already, as process ${running.pid}`, {
-    hint: `stop it, name another interface, or set RINGFENCE_RUN_DIR if it is in another network namespace`,
-  });
+  throw new NodeError(
+    'ERR_NODE_INTERFACE',
+    `a node for ${interfaceName} runs already, as process ${running.pid}`,
+    {
+      hint: `stop it, name another interface, or set RINGFENCE_RUN_DIR if it is in another network namespace`,
+    },
+  );
 }
 
-async function answer(target: ControlTarget, message: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  target: ControlTarget,
+  message: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   message.resume(); // no request here has a body
   const send = (code: number, body: unknown): void => {
     response.writeHead(code, { 'content-type': 'application/json' });

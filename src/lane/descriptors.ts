@@ -77,7 +77,8 @@ function openIpv6Socket(port: number): number | undefined {
   try {
     return openSocket(6, port).fd;
   } catch (error) {
-    const isAbsent = error instanceof SystemCallError && ['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(error.code);
+    const isAbsent =
+      error instanceof SystemCallError && ['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(error.code);
     if (isAbsent) return undefined;
     throw error;
   }

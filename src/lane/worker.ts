@@ -54,7 +54,10 @@ class Lane {
       this.#core.setTime(now);
       if (ready < 0) throw new Error(`epoll_wait failed with errno ${-ready}`);
       if ((ready & READY.woken) !== 0 && this.#takeMessages() === 'stop') return;
-      if ((ready & READY.tunGone) !== 0) return this.#post({ type: 'interface-gone' });
+      if ((ready & READY.tunGone) !== 0) {
+        this.#post({ type: 'interface-gone' });
+        return;
+      }
       turn(this.#core, this.#io, ready);
       if (now >= this.#nextTick) this.#tick(now);
     }

@@ -3,10 +3,10 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { execa } from 'execa';
-import { contains, type IpPrefix, networkOf, renderInterface, renderPrefix } from '../address/prefix.ts';
 import type { IpAddress } from '../address/ip.ts';
 import { bitsOf, renderIp } from '../address/ip.ts';
-import type { NodeConfig } from '../config/model.ts';
+import { contains, type IpPrefix, networkOf, renderInterface, renderPrefix } from '../address/prefix.ts';
+import type { NodeConfig } from '../config/schema.ts';
 import { NodeError } from '../errors.ts';
 
 /** IPv6 (40) + UDP (8) + WireGuard (32). */
@@ -33,7 +33,9 @@ export async function tunnelMtu(config: NodeConfig, endpoints: readonly IpAddres
   const targets = [...new Set(endpoints.map(renderIp))];
   const known = (await Promise.all(targets.map(routeMtu))).filter((mtu) => mtu !== undefined);
   const way = known.length > 0 ? Math.min(...known) : ((await defaultRouteMtu()) ?? ETHERNET_MTU);
-  const least = config.interface.addresses.some(({ address }) => address.version === 6) ? LEAST_IPV6_MTU : 576;
+  const least = config.interface.addresses.some(({ address }) => address.version === 6)
+    ? LEAST_IPV6_MTU
+    : 576;
   return Math.max(way - OVERHEAD_BYTES, least);
 }
 
@@ -47,7 +49,9 @@ export async function setUpInterface(name: string, config: NodeConfig, mtu: numb
   const usable = (version: 4 | 6): boolean => version === 4 || hasIpv6;
   const addresses = config.interface.addresses.filter(({ address }) => usable(address.version));
   if (addresses.length < config.interface.addresses.length) {
-    warnings.push('IPv6 is switched off on this host: IPv6 addresses and routes of the interface are left out');
+    warnings.push(
+      'IPv6 is switched off on this host: IPv6 addresses and routes of the interface are left out',
+    );
   }
   if (hasIpv6 && mtu < LEAST_IPV6_MTU) {
     warnings.push(`MTU ${mtu} is below ${LEAST_IPV6_MTU}: the interface carries no IPv6`);
@@ -91,7 +95,8 @@ async function runBatch(lines: readonly string[]): Promise<void> {
   if (result.code === 'ENOENT') throw noIpCommand();
   const failed = /Command failed -:(\d+)/.exec(result.stderr)?.[1];
   const line = failed === undefined ? undefined : lines[Number(failed) - 1];
-  const said = result.stderr.split('\n').find((text) => text.trim() !== '') ?? result.shortMessage ?? 'it failed';
+  const said =
+    result.stderr.split('\n').find((text) => text.trim() !== '') ?? result.shortMessage ?? 'it failed';
   throw new NodeError('ERR_NODE_INTERFACE', `\`ip ${line ?? '-batch -'}\` failed: ${said}`, {
     hint: line?.startsWith('route')
       ? 'another interface has this route: remove it there, or take it out of the peer'

@@ -4,8 +4,9 @@
 import { renderEndpoint } from '../address/endpoint.ts';
 import { ipFromBytes } from '../address/ip.ts';
 import { hostPrefix, type IpPrefix, renderInterface, renderPrefix } from '../address/prefix.ts';
-import { renderPublicKey, wipe } from '../config/key-file.ts';
-import type { NodeConfig, PeerConfig, Secrets } from '../config/model.ts';
+import { renderPublicKey } from '../config/key.ts';
+import type { NodeConfig, PeerConfig } from '../config/schema.ts';
+import { type Secrets, wipeSecrets } from '../config/secrets.ts';
 import { NodeSocket, refuseSecond } from '../control/node-socket.ts';
 import type { ControlTarget, NodeStatus, PeerStatus } from '../control/target.ts';
 import { ConfigError, NodeError } from '../errors.ts';
@@ -54,7 +55,7 @@ export class Node implements ControlTarget {
    */
   static async start(options: NodeOptions): Promise<Node> {
     await using undo = new AsyncDisposableStack();
-    undo.defer(() => wipe(options.secrets.privateKey, ...options.secrets.presharedKeys.values()));
+    undo.defer(() => wipeSecrets(options.secrets));
     await refuseSecond(options.runDirectory, options.config.interface.name);
     const node = new Node(options, undo.move());
     try {
@@ -83,7 +84,8 @@ export class Node implements ControlTarget {
     const descriptors = openDescriptors(config);
     this.#undo.defer(() => descriptors.close());
     this.#port = descriptors.port;
-    if (descriptors.all.udp6 === undefined) log.warn('this host has no IPv6: peers are reached over IPv4 only');
+    if (descriptors.all.udp6 === undefined)
+      log.warn('this host has no IPv6: peers are reached over IPv4 only');
 
     const setup = setUpInterface(config.interface.name, config, this.#mtu);
     // The lane starts while `ip` runs: nothing is ready before both are.
@@ -191,7 +193,10 @@ function openDescriptors(config: NodeConfig): Descriptors {
   } catch (error) {
     const place = config.places.get('interface.listen_port');
     if (!(error instanceof NodeError) || error.code !== 'ERR_NODE_PORT' || place === undefined) throw error;
-    throw new ConfigError([{ code: 'ERR_CONFIG_PORT', message: error.message, place, hint: error.hint }], error);
+    throw new ConfigError(
+      [{ code: 'ERR_CONFIG_PORT', message: error.message, place, hint: error.hint }],
+      error,
+    );
   }
 }
 
@@ -203,7 +208,9 @@ function allowedIps(peer: PeerConfig): IpPrefix[] {
 function peerStatus(peer: PeerConfig, lane: LanePeerStatus | undefined): PeerStatus {
   const age = lane?.handshakeAgeMs ?? null;
   const configured = peer.endpoints[0];
-  const endpoint = lane?.endpoint ? renderLaneEndpoint(lane.endpoint) : configured && renderEndpoint(configured);
+  const endpoint = lane?.endpoint
+    ? renderLaneEndpoint(lane.endpoint)
+    : configured && renderEndpoint(configured);
   return {
     name: peer.name,
     publicKey: renderPublicKey(peer.publicKey),

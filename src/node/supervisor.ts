@@ -84,7 +84,10 @@ export class Supervisor {
   #ended(end: LaneEnd): void {
     this.#lane = undefined;
     if (this.#stopped) return;
-    if (end.type === 'interface-gone') return this.#options.onInterfaceGone();
+    if (end.type === 'interface-gone') {
+      this.#options.onInterfaceGone();
+      return;
+    }
     if (performance.now() - this.#startedAt >= HEALTHY_MS) this.#delayMs = 0;
     this.#restarts++;
     this.#lastFailure = end.reason;

@@ -255,7 +255,8 @@ mod tests {
     #[test]
     fn longest_prefix_wins_and_moves() {
         let mut table = AllowedIps::new();
-        let prefixes = [(v4("10.0.0.0"), 8, 1), (v4("10.9.0.0"), 24, 2), (v4("10.9.0.2"), 32, 3), (v6("fd09::"), 64, 4)];
+        let prefixes =
+            [(v4("10.0.0.0"), 8, 1), (v4("10.9.0.0"), 24, 2), (v4("10.9.0.2"), 32, 3), (v6("fd09::"), 64, 4)];
         for (address, length, peer) in prefixes {
             table.insert(Prefix::new(address, length).unwrap(), peer);
         }
@@ -291,7 +292,8 @@ mod tests {
         }
 
         fn lookup(&self, address: Address) -> Option<u32> {
-            let contains = |p: &Prefix| p.version == address.version && (p.bits ^ address.bits) & mask(p.length) == 0;
+            let contains =
+                |p: &Prefix| p.version == address.version && (p.bits ^ address.bits) & mask(p.length) == 0;
             self.0.iter().filter(|(p, _)| contains(p)).max_by_key(|(p, _)| p.length).map(|(_, peer)| *peer)
         }
     }
@@ -312,7 +314,10 @@ mod tests {
             let r = self.next();
             match r & 1 {
                 0 => Address::v4([10, (r >> 8 & 3) as u8, (r >> 16 & 7) as u8, (r >> 24) as u8]),
-                _ => Address { version: Version::V6, bits: u128::from(r >> 8 & 0xffff) << 112 | u128::from(r >> 40) },
+                _ => Address {
+                    version: Version::V6,
+                    bits: u128::from(r >> 8 & 0xffff) << 112 | u128::from(r >> 40),
+                },
             }
         }
 

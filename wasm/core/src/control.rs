@@ -54,7 +54,8 @@ impl ControlBlock {
         let public_key = self.take_key(0).ok_or(Refusal::BadArgument)?;
         let preshared_key = self.take_key(32).ok_or(Refusal::BadArgument)?;
         let endpoint = self.endpoint(64)?;
-        let tail: &[u8; 3] = self.bytes.get(104..).and_then(<[u8]>::first_chunk).ok_or(Refusal::BadArgument)?;
+        let tail: &[u8; 3] =
+            self.bytes.get(104..).and_then(<[u8]>::first_chunk).ok_or(Refusal::BadArgument)?;
         let [low, high, has_preshared_key] = *tail;
         Ok(PeerSettings {
             public_key,
@@ -101,17 +102,25 @@ impl ControlBlock {
     /// timed from outside. Returns the bytes of text, or a refusal when the tag does not verify.
     pub fn aead(&mut self, seal: bool, aad_length: usize, text_length: usize) -> Result<i32, Refusal> {
         let key = self.take_key(0).ok_or(Refusal::BadArgument)?;
-        let nonce: [u8; 12] = *self.bytes.get(32..).and_then(<[u8]>::first_chunk).ok_or(Refusal::BadArgument)?;
+        let nonce: [u8; 12] =
+            *self.bytes.get(32..).and_then(<[u8]>::first_chunk).ok_or(Refusal::BadArgument)?;
         let aad_end = AEAD_TEXT.checked_add(aad_length).ok_or(Refusal::BadArgument)?;
         let text_end = aad_end.checked_add(text_length).ok_or(Refusal::BadArgument)?;
-        let end = text_end.checked_add(TAG_BYTES).filter(|&end| end <= CONTROL_BYTES).ok_or(Refusal::BadArgument)?;
+        let end = text_end
+            .checked_add(TAG_BYTES)
+            .filter(|&end| end <= CONTROL_BYTES)
+            .ok_or(Refusal::BadArgument)?;
         let aad = self.bytes.get(AEAD_TEXT..aad_end).ok_or(Refusal::BadArgument)?.to_vec();
         let sealed = self.bytes.get_mut(aad_end..end).ok_or(Refusal::BadArgument)?;
-        let key = UnboundKey::new(&CHACHA20_POLY1305, &key).map(LessSafeKey::new).map_err(|_| Refusal::BadArgument)?;
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &key)
+            .map(LessSafeKey::new)
+            .map_err(|_| Refusal::BadArgument)?;
         let nonce = Nonce::assume_unique_for_key(nonce);
         if seal {
             let (text, place) = sealed.split_at_mut_checked(text_length).ok_or(Refusal::BadArgument)?;
-            let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), text).map_err(|_| Refusal::BadArgument)?;
+            let tag = key
+                .seal_in_place_separate_tag(nonce, Aad::from(aad), text)
+                .map_err(|_| Refusal::BadArgument)?;
             place.copy_from_slice(tag.as_ref());
         } else {
             key.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| Refusal::BadArgument)?;

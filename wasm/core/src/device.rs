@@ -177,10 +177,6 @@ impl Device {
         Ok(peer.status())
     }
 
-    pub fn peer_with_key(&self, public_key: &[u8; 32]) -> Option<u32> {
-        self.by_key.get(public_key).copied()
-    }
-
     /// A peer, and what it needs to answer.
     pub fn peer_and_shared(&mut self, id: u32) -> Option<(&mut Peer, &mut Shared)> {
         let peer = self.peers.get_mut(id as usize)?.as_mut()?;

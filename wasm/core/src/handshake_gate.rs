@@ -43,10 +43,11 @@ impl Identity {
     /// Opens the static key of an initiation with the given ephemeral: the public key of whoever sent it.
     pub fn initiator(&self, datagram: &[u8], ephemeral: &[u8; 32]) -> Result<[u8; 32], DropReason> {
         let mut cookie = [0; 64];
-        let packet = self.limiter.verify_packet(None, datagram, &mut cookie).map_err(|fault| match fault {
-            TunnResult::Err(_) => DropReason::BadMac1,
-            _ => DropReason::BadHandshake,
-        })?;
+        let packet =
+            self.limiter.verify_packet(None, datagram, &mut cookie).map_err(|fault| match fault {
+                TunnResult::Err(_) => DropReason::BadMac1,
+                _ => DropReason::BadHandshake,
+            })?;
         if is_low_order(ephemeral) {
             return Err(DropReason::LowOrderKey);
         }

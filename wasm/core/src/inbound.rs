@@ -58,7 +58,8 @@ impl Device {
                 if length == 0 {
                     return Ok(());
                 }
-                let header = room.get(..length).and_then(IpHeader::parse).ok_or(DropReason::InnerMalformed)?;
+                let header =
+                    room.get(..length).and_then(IpHeader::parse).ok_or(DropReason::InnerMalformed)?;
                 if self.allowed_ips.lookup(header.source) != Some(id) {
                     return Err(DropReason::SourceNotAllowed);
                 }

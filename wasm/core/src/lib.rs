@@ -47,7 +47,8 @@ fn answer(result: Result<(), Refusal>) -> i32 {
 /// The address of the layout block: 16 `u32`. Makes the device if there is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn layout() -> u32 {
-    let (control, control_bytes) = CONTROL.with_borrow(|block| (address_of(block.bytes()), block.bytes().len()));
+    let (control, control_bytes) =
+        CONTROL.with_borrow(|block| (address_of(block.bytes()), block.bytes().len()));
     let block = device::with(|device| {
         let (receive, send) = (&device.receive.column, &device.shared.send.column);
         let (read, write) = (&device.read.column, &device.write.column);

@@ -25,9 +25,10 @@ impl Message<'_> {
     pub fn parse(datagram: &[u8]) -> Option<Message<'_>> {
         let kind = u32::from_le_bytes(*datagram.first_chunk()?);
         match (kind, datagram.len()) {
-            (1, INITIATION_BYTES) => {
-                Some(Message::Initiation { sender: u32_at(datagram, 4)?, ephemeral: datagram.get(8..)?.first_chunk()? })
-            }
+            (1, INITIATION_BYTES) => Some(Message::Initiation {
+                sender: u32_at(datagram, 4)?,
+                ephemeral: datagram.get(8..)?.first_chunk()?,
+            }),
             (2, RESPONSE_BYTES) => Some(Message::Response {
                 sender: u32_at(datagram, 4)?,
                 receiver: u32_at(datagram, 8)?,

@@ -47,7 +47,14 @@ mod tests {
 
     #[test]
     fn padding_stops_at_the_mtu() {
-        let cases = [(20, 1420, 32), (32, 1420, 32), (1419, 1420, 1420), (1420, 1420, 1420), (1500, 1420, 1500), (40, 0, 40)];
+        let cases = [
+            (20, 1420, 32),
+            (32, 1420, 32),
+            (1419, 1420, 1420),
+            (1420, 1420, 1420),
+            (1500, 1420, 1500),
+            (40, 0, 40),
+        ];
         for (length, mtu, want) in cases {
             assert_eq!(padded_length(length, mtu), want, "{length} bytes at MTU {mtu}");
         }

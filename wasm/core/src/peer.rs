@@ -12,7 +12,8 @@ use crate::counters::{Counters, DropReason};
 use crate::host::Millis;
 use crate::index_table::IndexBase;
 use crate::message::{
-    INITIATION_BYTES, Message, REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, RESPONSE_BYTES, TRANSPORT_OVERHEAD_BYTES,
+    INITIATION_BYTES, Message, REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, RESPONSE_BYTES,
+    TRANSPORT_OVERHEAD_BYTES,
 };
 use crate::packet::address::Endpoint;
 use crate::sessions::Sessions;
@@ -323,7 +324,9 @@ impl Peer {
         self.advance(now, shared);
         let inside = match self.tunnel.decapsulate(None, datagram, room) {
             TunnResult::Done => Ok(0),
-            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => Ok(packet.len()),
+            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
+                Ok(packet.len())
+            }
             // Row 25: form and index were checked, so this one is authentic and wrong only inside.
             TunnResult::Err(WireGuardError::InvalidPacket) => Err(DropReason::InnerMalformed),
             TunnResult::Err(error) => return Err(transport_fault(&error)),

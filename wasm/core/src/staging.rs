@@ -86,7 +86,9 @@ mod tests {
         let mut budget = StagingBudget::new();
         let mut peers: Vec<Staged> = (0..1_000).map(|_| Staged::default()).collect();
         for staged in &mut peers {
-            (0..128).for_each(|_| { staged.push(&[0; 1_420], &mut budget); });
+            (0..128).for_each(|_| {
+                staged.push(&[0; 1_420], &mut budget);
+            });
         }
         let held: usize = peers.iter().flat_map(|staged| &staged.packets).map(|packet| packet.len()).sum();
         assert!(held <= BYTES_IN_ALL);

@@ -231,10 +231,13 @@ fn data_received_is_answered_by_one_keepalive_after_ten_seconds() {
     pair.a_sends(64);
     let start = pair.now;
     let wire = pair.pass(60_000, true);
-    let keepalives: Vec<u64> = wire.iter().map(|(at, message)| {
-        assert!(is_keepalive(message), "nothing but keepalives while idle");
-        at - start
-    }).collect();
+    let keepalives: Vec<u64> = wire
+        .iter()
+        .map(|(at, message)| {
+            assert!(is_keepalive(message), "nothing but keepalives while idle");
+            at - start
+        })
+        .collect();
     assert!(matches!(keepalives[..], [at] if (10_000..10_600).contains(&at)), "{keepalives:?}");
 }
 
@@ -247,7 +250,10 @@ fn persistent_keepalive_holds_the_tunnel_through_hours_and_an_outage() {
     assert!((3..=6).contains(&handshakes), "{handshakes} handshakes in 10 minutes");
     pair.pass(600_000, false);
     let healed = pair.pass(36_000, true);
-    assert!(healed.iter().any(|(_, message)| message[0] == 2), "back by itself within a keepalive interval and a retry");
+    assert!(
+        healed.iter().any(|(_, message)| message[0] == 2),
+        "back by itself within a keepalive interval and a retry"
+    );
     pair.b_sends(64);
     assert_eq!(pair.a.delivered.len(), 1);
 }
@@ -511,7 +517,12 @@ fn peers_come_and_go() {
     let mut pair = Pair::new(Options::default());
     pair.a_sends(64);
     let key = *PublicKey::from(&StaticSecret::from([2; 32])).as_bytes();
-    let again = PeerSettings { public_key: key, preshared_key: None, endpoint: place(2, 51820), persistent_seconds: 0 };
+    let again = PeerSettings {
+        public_key: key,
+        preshared_key: None,
+        endpoint: place(2, 51820),
+        persistent_seconds: 0,
+    };
     assert_eq!(pair.a.device.add_peer(&again), Err(Refusal::PeerExists));
     pair.a.device.remove_peer(PEER).unwrap();
     assert_eq!(pair.a.device.remove_peer(PEER), Err(Refusal::NoSuchPeer));

@@ -97,8 +97,9 @@ impl Timers {
 
     /// Data went unanswered for Keepalive-Timeout + Rekey-Timeout: start a handshake.
     pub fn take_unanswered(&mut self, now: Millis) -> bool {
-        let due =
-            self.unanswered.is_some_and(|(since, jitter)| now >= since + KEEPALIVE_TIMEOUT_MS + REKEY_TIMEOUT_MS + jitter);
+        let due = self
+            .unanswered
+            .is_some_and(|(since, jitter)| now >= since + KEEPALIVE_TIMEOUT_MS + REKEY_TIMEOUT_MS + jitter);
         if due {
             self.unanswered = None;
         }
@@ -112,7 +113,9 @@ impl Timers {
 
     /// The time between Rekey-Timeout and its jitter: boringtun has none, so its tick is held back.
     pub fn holds_retry(&self, now: Millis) -> bool {
-        self.initiated.is_some_and(|(at, jitter)| (at + REKEY_TIMEOUT_MS..at + REKEY_TIMEOUT_MS + jitter).contains(&now))
+        self.initiated.is_some_and(|(at, jitter)| {
+            (at + REKEY_TIMEOUT_MS..at + REKEY_TIMEOUT_MS + jitter).contains(&now)
+        })
     }
 }
 

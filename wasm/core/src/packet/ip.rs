@@ -1,6 +1,6 @@
 //! The fields of an IP header that routing and the source check need. RFC 791 §3.1, RFC 8200 §3.
 
-use super::address::{Address, Version};
+use super::address::Address;
 
 const V4_HEADER_BYTES: usize = 20;
 const V6_HEADER_BYTES: usize = 40;
@@ -50,15 +50,12 @@ impl IpHeader {
             total_length: V6_HEADER_BYTES + usize::from(payload),
         })
     }
-
-    pub fn version(&self) -> Version {
-        self.source.version
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::address::Version;
 
     fn v4(first: u8, total: u16, bytes: usize) -> Vec<u8> {
         let mut packet = vec![0; bytes];
@@ -82,7 +79,7 @@ mod tests {
         packet[23] = 1;
         packet[39] = 2;
         let header = IpHeader::parse(&packet).unwrap();
-        assert_eq!((header.total_length, header.version()), (48, Version::V6));
+        assert_eq!((header.total_length, header.source.version), (48, Version::V6));
         assert_eq!(header.source.bits, 1);
         assert_eq!(header.destination.bits, 2);
     }
