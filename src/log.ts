@@ -37,20 +37,12 @@ export interface LogOptions {
   readonly now?: () => number;
 }
 
+const NESTING_LIMIT = 5;
 const DEFAULT_INTERVAL_MS = 60_000;
 /** Keys are a few fixed words; should one be made of packets after all, memory stays bounded. */
 const LIMITED_KEYS = 1000;
-const REDACTED = '[secret]';
-const SECRET_NAMES = [
-  'privateKey',
-  'private_key',
-  'presharedKey',
-  'preshared_key',
-  'presharedKeys',
-  'psk',
-  'secret',
-  'secrets',
-];
+/** Field names, at any depth, whose values are never written. Public keys are no secret. */
+const SECRET_NAME = /private|preshared|psk|secret|password|token/i;
 
 /** The level that the environment asks for: `LOG_LEVEL`, as wireguard-go has it. Undefined where it says nothing known. */
 export function logLevelOf(text: string | undefined): LogLevel | undefined {
@@ -65,7 +57,6 @@ export function createLog(options: LogOptions = {}): Log {
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: SECRET_NAMES.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]), censor: REDACTED },
     },
     { write: (json: string) => write(format === 'json' ? json : renderLine(json)) },
   );
@@ -107,17 +98,38 @@ const SILENT: Log = {
 
 function wrap(logger: pino.Logger, rateLimit: RateLimit): Log {
   return {
-    error: (message, fields = {}) => logger.error(fields, message),
-    warn: (message, fields = {}) => logger.warn(fields, message),
-    info: (message, fields = {}) => logger.info(fields, message),
-    debug: (message, fields = {}) => logger.debug(fields, message),
-    child: (fields) => wrap(logger.child(fields), rateLimit),
+    error: (message, fields = {}) => logger.error(redact(fields), message),
+    warn: (message, fields = {}) => logger.warn(redact(fields), message),
+    info: (message, fields = {}) => logger.info(redact(fields), message),
+    debug: (message, fields = {}) => logger.debug(redact(fields), message),
+    child: (fields) => wrap(logger.child(redact(fields)), rateLimit),
     limited: (key, intervalMs = DEFAULT_INTERVAL_MS) => {
       const leftOut = rateLimit.take(key, intervalMs);
       if (leftOut === null) return SILENT;
       return leftOut === 0 ? wrap(logger, rateLimit) : wrap(logger.child({ leftOut }), rateLimit);
     },
   };
+}
+
+/**
+ * Fields without secrets: by name, and no bytes at all, for they may be a key under any name. Pino's own redaction takes
+ * paths, and so misses what is nested deeper than somebody thought of.
+ */
+function redact(fields: LogFields): Record<string, unknown> {
+  return redactValue(fields, 0) as Record<string, unknown>;
+}
+
+function redactValue(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
+  if (value instanceof Error) return value.message;
+  if (depth >= NESTING_LIMIT) return '[nested]';
+  if (Array.isArray(value)) return value.map((item) => redactValue(item, depth + 1));
+  const entries = Object.entries(value).map(([name, inner]) => [
+    name,
+    SECRET_NAME.test(name) ? '[secret]' : redactValue(inner, depth + 1),
+  ]);
+  return Object.fromEntries(entries);
 }
 
 /** `2026-05-01T10:00:00.000Z info  handshake complete peer=alice`. */

@@ -1,12 +1,14 @@
 // What no key can see alone: peers that claim the same address, network or public key; values that exclude each other.
 // Every check is linear in the peers: 10,000 of them are no reason to wait.
 
-import { renderIp } from '../address/ip.ts';
+import { bitsOf, renderIp } from '../address/ip.ts';
 import { hostPrefix, type IpPrefix, renderPrefix } from '../address/prefix.ts';
+import type { ErrorCode, Place } from '../errors.ts';
 import { renderPublicKey } from './key.ts';
+import type { Path, Report } from './report.ts';
 import type { interfaceSchema, peerSchema } from './schema.ts';
 import type { Fields } from './section.ts';
-import { type Locator, type Path, type Position, positionIn, type Tree } from './yaml-tree.ts';
+import { offsetIn, type Tree } from './tree.ts';
 
 /** The interface and the peers of a file, as far as their keys are right. */
 export interface Draft {
@@ -25,47 +27,46 @@ export interface PeerDraft {
 /** RFC 8200 §5. */
 const LEAST_IPV6_MTU = 1280;
 
-export function checkDraft(draft: Draft, locator: Locator): void {
-  checkMtu(draft, locator);
-  checkClaims(draft, locator);
-  checkPublicKeys(draft, locator);
+export function checkDraft(draft: Draft, report: Report): void {
+  checkMtu(draft, report);
+  checkClaims(draft, report);
+  checkPublicKeys(draft, report);
   for (const peer of draft.peers) {
-    checkReachable(draft, peer, locator);
-    checkEndpointCount(draft, peer, locator);
+    checkReachable(draft, peer, report);
+    checkEndpointCount(draft, peer, report);
   }
 }
 
 /** Linux takes IPv6 off an interface of a smaller MTU, without a word. */
-function checkMtu(draft: Draft, locator: Locator): void {
+function checkMtu(draft: Draft, report: Report): void {
   const { mtu, addresses = [] } = draft.interface;
   const index = addresses.findIndex(({ address }) => address.version === 6);
   if (typeof mtu !== 'number' || mtu >= LEAST_IPV6_MTU || index === -1) return;
-  const path = ['interface', 'mtu'];
-  const line = positionIn(draft.root, ['interface', 'addresses', index]).line;
+  const { line } = placeIn(draft, report, ['interface', 'addresses', index]);
   const message = `${mtu} is too small for the IPv6 address in line ${line}: IPv6 needs ${LEAST_IPV6_MTU}`;
-  locator.report('ERR_CONFIG_MTU', positionIn(draft.root, path), path, message);
+  add(draft, report, 'ERR_CONFIG_MTU', ['interface', 'mtu'], message);
 }
 
-/** Something claimed by one place in the file, so that a second claim can name the first. */
+/** Who claimed something first, and where. */
 interface Claim {
   readonly owner: string;
-  readonly at: Position;
+  readonly path: Path;
 }
 
-/** An address counts as its own network, so addresses and routes are looked up in one table: the core's allowed IPs. */
-function checkClaims(draft: Draft, locator: Locator): void {
+/** An address counts as the network of itself: addresses and routes are one table, as they are in the core. */
+function checkClaims(draft: Draft, report: Report): void {
   const claims = new Map<string, Claim>();
   const claim = (owner: string, path: Path, prefix: IpPrefix): void => {
-    const at = positionIn(draft.root, path);
     const text = renderPrefix(prefix);
     const first = claims.get(text);
     if (first === undefined) {
-      claims.set(text, { owner, at });
+      claims.set(text, { owner, path });
       return;
     }
-    const shownText = text.endsWith(hostSuffix(prefix)) ? renderIp(prefix.address) : text;
-    const message = `${shownText} is taken: ${first.owner} has it in line ${first.at.line}`;
-    locator.report('ERR_CONFIG_OVERLAP', at, path, message, 'what is sent there can go to one place only');
+    const shown = prefix.length === bitsOf(prefix.address.version) ? renderIp(prefix.address) : text;
+    const { line } = placeIn(draft, report, first.path);
+    const message = `${shown} is taken: ${first.owner} has it in line ${line}`;
+    add(draft, report, 'ERR_CONFIG_OVERLAP', path, message, 'what is sent there can go to one place only');
   };
   for (const [i, { address }] of (draft.interface.addresses ?? []).entries()) {
     claim('this node', ['interface', 'addresses', i], hostPrefix(address));
@@ -80,52 +81,58 @@ function checkClaims(draft: Draft, locator: Locator): void {
   }
 }
 
-function checkPublicKeys(draft: Draft, locator: Locator): void {
-  const claims = new Map<string, Claim>();
-  for (const { name, fields } of draft.peers) {
-    if (fields.public_key === undefined) continue;
-    const path = ['peers', name, 'public_key'];
-    const at = positionIn(draft.root, path);
-    const text = renderPublicKey(fields.public_key);
-    const first = claims.get(text);
-    if (first !== undefined) {
-      const message = `this is also the public key of ${first.owner}, in line ${first.at.line}`;
-      locator.report('ERR_CONFIG_KEY', at, path, message, 'every peer has a key of its own');
-    } else if (draft.ownPublicKey !== undefined && text === renderPublicKey(draft.ownPublicKey)) {
-      const message = 'this is the public key of this node itself';
-      locator.report('ERR_CONFIG_KEY', at, path, message, 'put the public key of the peer here');
+function checkPublicKeys(draft: Draft, report: Report): void {
+  const owners = new Map<string, PeerDraft>();
+  const own = draft.ownPublicKey === undefined ? undefined : renderPublicKey(draft.ownPublicKey);
+  for (const peer of draft.peers) {
+    if (peer.fields.public_key === undefined) continue;
+    const path = ['peers', peer.name, 'public_key'];
+    const text = renderPublicKey(peer.fields.public_key);
+    const first = owners.get(text);
+    if (first === undefined) owners.set(text, peer);
+    else {
+      const { line } = placeIn(draft, report, ['peers', first.name, 'public_key']);
+      const message = `this is also the public key of peer ${first.name}, in line ${line}`;
+      add(draft, report, 'ERR_CONFIG_KEY', path, message, 'every peer has a key of its own');
     }
-    if (first === undefined) claims.set(text, { owner: `peer ${name}`, at });
+    if (text === own) {
+      const message = 'this is the public key of this node itself';
+      add(draft, report, 'ERR_CONFIG_KEY', path, message, 'the public key of the peer belongs here');
+    }
   }
 }
 
-/** A peer without addresses and networks could be sent nothing, and nothing from it would be let in. */
-function checkReachable(draft: Draft, { name, fields }: PeerDraft, locator: Locator): void {
+/** A peer without addresses and routes could be sent nothing, and nothing from it would be let in. */
+function checkReachable(draft: Draft, { name, fields }: PeerDraft, report: Report): void {
   if (fields.addresses?.length !== 0 || fields.routes?.length !== 0) return;
-  const path = ['peers', name];
   const message = 'the peer has neither addresses nor routes, so nothing could ever reach it';
-  locator.report(
+  add(
+    draft,
+    report,
     'ERR_CONFIG_MISSING_KEY',
-    positionIn(draft.root, path),
-    path,
+    ['peers', name],
     message,
-    'add addresses: [10.9.0.2]',
+    'give it one, as in addresses: [10.9.0.2]',
   );
 }
 
-function checkEndpointCount(draft: Draft, { name, fields }: PeerDraft, locator: Locator): void {
+function checkEndpointCount(draft: Draft, { name, fields }: PeerDraft, report: Report): void {
   if (fields.endpoints === undefined || fields.endpoints.length < 2) return;
-  const path = ['peers', name, 'endpoints', 1];
-  const message = `there are ${fields.endpoints.length} endpoints, and this version tries only one`;
-  locator.report(
-    'ERR_CONFIG_UNSUPPORTED',
-    positionIn(draft.root, path),
-    path,
-    message,
-    'keep the best of them',
-  );
+  const message = `there are ${fields.endpoints.length} endpoints, but trying several in turn is for a later version`;
+  add(draft, report, 'ERR_CONFIG_UNSUPPORTED', ['peers', name, 'endpoints', 1], message, 'keep one of them');
 }
 
-function hostSuffix(prefix: IpPrefix): string {
-  return prefix.address.version === 4 ? '/32' : '/128';
+function add(
+  draft: Draft,
+  report: Report,
+  code: ErrorCode,
+  path: Path,
+  message: string,
+  hint?: string,
+): void {
+  report.add(code, offsetIn(draft.root, path), path, message, hint);
+}
+
+function placeIn(draft: Draft, report: Report, path: Path): Place {
+  return report.place(offsetIn(draft.root, path), path);
 }

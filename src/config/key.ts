@@ -66,9 +66,9 @@ export function encodeKey(key: Uint8Array): Uint8Array {
   return text;
 }
 
-/** A public key as text. Never for secrets. */
+/** A public key as text. Never for secrets: see above. */
 export function renderPublicKey(publicKey: Uint8Array): string {
-  return Buffer.from(encodeKey(publicKey).subarray(0, BASE64_LENGTH)).toString('latin1');
+  return Buffer.from(publicKey).toString('base64');
 }
 
 /** A new private key, clamped as `wg genkey` does (RFC 7748 §5). */

@@ -7,7 +7,8 @@ import type { Place } from '../errors.ts';
 import { checkDraft, type Draft, type PeerDraft } from './checks.ts';
 import { publicKeyOf, wipe } from './key.ts';
 import { type KeyFileResult, readKeyFile } from './key-file.ts';
-import { quote, renderPath } from './quote.ts';
+import { quote } from './quote.ts';
+import { type Path, Report } from './report.ts';
 import {
   fileKeys,
   interfaceSchema,
@@ -18,7 +19,7 @@ import {
 } from './schema.ts';
 import { asMap, readSection, readValue, reportUnknownKeys } from './section.ts';
 import { readSource } from './source.ts';
-import { Locator, type Path, parseTree, positionIn, type Tree } from './yaml-tree.ts';
+import { offsetIn, parseTree, type Tree } from './tree.ts';
 
 /**
  * Reads and judges a configuration, its key files too, of which it keeps only this node's public key.
@@ -26,40 +27,40 @@ import { Locator, type Path, parseTree, positionIn, type Tree } from './yaml-tre
  */
 export function loadConfig(file: string): NodeConfig {
   const text = readSource(file);
-  const locator = new Locator(file);
-  const draft = readDraft(text, locator);
-  checkDraft(draft, locator);
-  locator.throwProblems();
-  return configOf(file, draft);
+  const report = new Report(file);
+  const draft = readDraft(text, report);
+  checkDraft(draft, report);
+  report.throwProblems();
+  return configOf(draft, report);
 }
 
-function readDraft(text: string, locator: Locator): Draft {
-  const root = parseTree(text, locator);
-  const map = asMap(locator, root, [], fileKeys);
+function readDraft(text: string, report: Report): Draft {
+  const root = parseTree(text, report);
+  const map = asMap(report, root, [], fileKeys);
   if (map === null) return { root, interface: {}, peers: [], ownPublicKey: undefined };
-  reportUnknownKeys(locator, map, [], fileKeys);
+  reportUnknownKeys(report, map, [], fileKeys);
   const section = map.entries.get('interface');
   if (section === undefined) {
-    locator.report('ERR_CONFIG_MISSING_KEY', root.at, ['interface'], 'this section is missing');
+    report.add('ERR_CONFIG_MISSING_KEY', root.offset, ['interface'], 'this section is missing');
   }
   const fields =
     section === undefined
       ? {}
-      : readSection(locator, interfaceSchema, section.value, section.at, ['interface']);
-  const peers = readPeers(root, locator);
-  const ownPublicKey = readKeyFiles(root, fields.private_key_file, peers, locator);
+      : readSection(report, interfaceSchema, section.value, section.offset, ['interface']);
+  const peers = readPeers(root, report);
+  const ownPublicKey = readKeyFiles(root, fields.private_key_file, peers, report);
   return { root, interface: fields, peers, ownPublicKey };
 }
 
 /** A section `peers` that is missing or empty is a node that has none yet. */
-function readPeers(root: Tree, locator: Locator): PeerDraft[] {
+function readPeers(root: Tree, report: Report): PeerDraft[] {
   const section = root.kind === 'map' ? root.entries.get('peers')?.value : undefined;
   if (section === undefined || (section.kind === 'scalar' && section.value === null)) return [];
-  const map = asMap(locator, section, ['peers'], ['the names of the peers']);
-  return [...(map?.entries ?? [])].map(([name, { at, value }]) => {
+  const map = asMap(report, section, ['peers'], ['the names of the peers']);
+  return [...(map?.entries ?? [])].map(([name, { offset, value }]) => {
     const path = ['peers', name];
-    readValue(locator, peerNameSchema, { kind: 'scalar', at, value: name }, path);
-    return { name, fields: readSection(locator, peerSchema, value, at, path) };
+    readValue(report, peerNameSchema, { kind: 'scalar', offset, value: name }, path);
+    return { name, fields: readSection(report, peerSchema, value, offset, path) };
   });
 }
 
@@ -68,13 +69,13 @@ function readKeyFiles(
   root: Tree,
   privateKeyFile: string | undefined,
   peers: readonly PeerDraft[],
-  locator: Locator,
+  report: Report,
 ): Uint8Array | undefined {
   const read = (name: string, path: Path): KeyFileResult => {
-    const result = readKeyFile(resolve(dirname(locator.file), name));
+    const result = readKeyFile(resolve(dirname(report.file), name));
     if (!result.ok) {
       const message = `key file ${quote(name)}: ${result.problem}`;
-      locator.report(result.code, positionIn(root, path), path, message, result.hint);
+      report.add(result.code, offsetIn(root, path), path, message, result.hint);
     }
     return result;
   };
@@ -94,7 +95,7 @@ function readKeyFiles(
 }
 
 /** Only for a draft without problems, in which nothing is missing. */
-function configOf(file: string, draft: Draft): NodeConfig {
+function configOf(draft: Draft, report: Report): NodeConfig {
   const { name, private_key_file, addresses, listen_port, mtu } = draft.interface;
   const { ownPublicKey } = draft;
   if (
@@ -107,9 +108,9 @@ function configOf(file: string, draft: Draft): NodeConfig {
   ) {
     throw new TypeError('a key of the interface is missing, and no problem was reported');
   }
-  const folder = dirname(file);
+  const folder = dirname(report.file);
   return {
-    file,
+    file: report.file,
     interface: {
       name,
       privateKeyFile: resolve(folder, private_key_file),
@@ -119,7 +120,7 @@ function configOf(file: string, draft: Draft): NodeConfig {
       mtu,
     },
     peers: draft.peers.map((peer) => peerOf(folder, peer)),
-    places: placesOf(file, draft),
+    places: placesOf(draft, report),
   };
 }
 
@@ -145,11 +146,11 @@ function peerOf(folder: string, { name, fields }: PeerDraft): PeerConfig {
   };
 }
 
-function placesOf(file: string, draft: Draft): Map<string, Place> {
+function placesOf(draft: Draft, report: Report): Map<string, Place> {
   const places = new Map<string, Place>();
   const note = (path: Path): void => {
-    const text = renderPath(path);
-    places.set(text, { file, ...positionIn(draft.root, path), path: text });
+    const place = report.place(offsetIn(draft.root, path), path);
+    places.set(place.path, place);
   };
   note(['interface', 'private_key_file']);
   for (const { name, fields } of draft.peers) {

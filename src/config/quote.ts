@@ -3,12 +3,12 @@
 const SHOWN_LENGTH = 60;
 
 /** Text without anything that moves a cursor or turns the direction of writing; cut where it is long. */
-export function printable(text: string): string {
+export function printable(text: string, length = SHOWN_LENGTH): string {
   const escaped = text.replace(
     /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu,
     (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
   );
-  return escaped.length <= SHOWN_LENGTH ? escaped : `${escaped.slice(0, SHOWN_LENGTH)}…`;
+  return escaped.length <= length ? escaped : `${escaped.slice(0, length)}…`;
 }
 
 /** A text in quotes. What may be a key is not shown: keys get pasted into the wrong line. */

@@ -3,11 +3,11 @@
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { quote } from './quote.ts';
+import type { Path, Report } from './report.ts';
 import { type KeyFacts, keyFacts, type RefusalParams } from './schema.ts';
-import type { Locator, Path, Position, Tree } from './yaml-tree.ts';
+import type { MapTree, Tree } from './tree.ts';
 
 type Section = z.ZodObject<z.core.$ZodShape>;
-type MapTree = Extract<Tree, { kind: 'map' }>;
 
 /** The fields that are right; one that is not was reported, and is missing. */
 export type Fields<S extends Section> = Partial<z.output<S>>;
@@ -20,30 +20,30 @@ const FOREIGN_KEYS: Record<string, string> = {
   presharedkey: 'a key stands in a file of its own, which preshared_key_file names',
 };
 
-/** Reads a section whose own key stands at `at`. */
+/** Reads a section whose own key stands at `offset`. */
 export function readSection<S extends Section>(
-  locator: Locator,
+  report: Report,
   schema: S,
   tree: Tree,
-  at: Position,
+  offset: number,
   path: Path,
 ): Fields<S> {
-  const map = asMap(locator, tree, path, Object.keys(schema.shape));
+  const map = asMap(report, tree, path, Object.keys(schema.shape));
   if (map === null) return {};
   const fields: Record<string, unknown> = {};
   for (const [name, field] of Object.entries(schema.shape)) {
     const entry = map.entries.get(name);
     const keyPath = [...path, name];
     if (entry !== undefined) {
-      fields[name] = readValue(locator, field, entry.value, keyPath);
+      fields[name] = readValue(report, field, entry.value, keyPath);
     } else {
       const byDefault = z.safeParse(field, undefined);
       if (byDefault.success) fields[name] = byDefault.data;
       else {
         const { expected, hint } = factsOf(field);
-        locator.report(
+        report.add(
           'ERR_CONFIG_MISSING_KEY',
-          at,
+          offset,
           keyPath,
           `this key is missing; it takes ${expected}`,
           hint,
@@ -51,33 +51,33 @@ export function readSection<S extends Section>(
       }
     }
   }
-  reportUnknownKeys(locator, map, path, Object.keys(schema.shape));
+  reportUnknownKeys(report, map, path, Object.keys(schema.shape));
   return fields as Fields<S>;
 }
 
 /** The map that a section is, or null after a report. */
-export function asMap(locator: Locator, tree: Tree, path: Path, keys: readonly string[]): MapTree | null {
+export function asMap(report: Report, tree: Tree, path: Path, keys: readonly string[]): MapTree | null {
   if (tree.kind === 'map') return tree;
   if (tree.kind !== 'broken') {
     const message = isNothing(tree) ? 'the section is empty' : `${shown(tree)} is not a section`;
-    locator.report('ERR_CONFIG_TYPE', tree.at, path, `${message}; it has the keys ${keys.join(', ')}`);
+    report.add('ERR_CONFIG_TYPE', tree.offset, path, `${message}; it has the keys ${keys.join(', ')}`);
   }
   return null;
 }
 
 /** The value of one key or list item; undefined after a report. */
-export function readValue(locator: Locator, field: z.core.$ZodType, tree: Tree, path: Path): unknown {
+export function readValue(report: Report, field: z.core.$ZodType, tree: Tree, path: Path): unknown {
   if (tree.kind === 'broken') return undefined;
   const inner = withoutDefault(field);
   if (inner instanceof z.ZodArray && tree.kind === 'list' && tree.items.length > 0) {
-    const items = tree.items.map((item, i) => readValue(locator, inner.element, item, [...path, i]));
+    const items = tree.items.map((item, i) => readValue(report, inner.element, item, [...path, i]));
     return items.includes(undefined) ? undefined : items;
   }
   const facts = factsOf(field);
   if (isNothing(tree)) {
-    locator.report(
+    report.add(
       'ERR_CONFIG_TYPE',
-      tree.at,
+      tree.offset,
       path,
       `there is no value; it takes ${facts.expected}`,
       facts.hint,
@@ -86,29 +86,24 @@ export function readValue(locator: Locator, field: z.core.$ZodType, tree: Tree, 
   }
   const result = z.safeParse(field, plain(tree));
   if (result.success) return result.data;
-  reportIssue(locator, field, tree, path, result.error.issues[0]);
+  reportIssue(report, field, tree, path, result.error.issues[0]);
   return undefined;
 }
 
-export function reportUnknownKeys(
-  locator: Locator,
-  map: MapTree,
-  path: Path,
-  known: readonly string[],
-): void {
-  for (const [key, { at }] of map.entries) {
+export function reportUnknownKeys(report: Report, map: MapTree, path: Path, known: readonly string[]): void {
+  for (const [key, { offset }] of map.entries) {
     if (known.includes(key)) continue;
     const nearest = nearestKey(key, known);
     const message =
       nearest === undefined
         ? `unknown key; known here: ${known.join(', ')}`
         : `unknown key; did you mean ${nearest}?`;
-    locator.report('ERR_CONFIG_UNKNOWN_KEY', at, [...path, key], message, FOREIGN_KEYS[plainSpelling(key)]);
+    report.add('ERR_CONFIG_UNKNOWN_KEY', offset, [...path, key], message, FOREIGN_KEYS[plainSpelling(key)]);
   }
 }
 
 function reportIssue(
-  locator: Locator,
+  report: Report,
   field: z.core.$ZodType,
   tree: Tree,
   path: Path,
@@ -117,13 +112,13 @@ function reportIssue(
   const facts = factsOf(field);
   if (issue?.code === 'custom') {
     const params: RefusalParams = issue.params ?? {};
-    locator.report(params.code ?? facts.code, tree.at, path, issue.message, params.hint ?? facts.hint);
+    report.add(params.code ?? facts.code, tree.offset, path, issue.message, params.hint ?? facts.hint);
     return;
   }
   const hint = otherSpelling(field, tree) ?? facts.hint;
   const isKind = tree.kind !== 'scalar' || issue?.code === 'invalid_type';
   const code = isKind ? 'ERR_CONFIG_TYPE' : facts.code;
-  locator.report(code, tree.at, path, `${shown(tree)} is not ${facts.expected}`, hint);
+  report.add(code, tree.offset, path, `${shown(tree)} is not ${facts.expected}`, hint);
 }
 
 /** Quotes make text of a number, and a colon in the wrong place makes a map of an IPv6 address. */

@@ -2,7 +2,11 @@
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { ConfigError, type ErrorCode } from '../errors.ts';
-import type { Position } from './yaml-tree.ts';
+
+interface Position {
+  readonly line: number;
+  readonly column: number;
+}
 
 /** No configuration is this large: 10,000 peers take 2 MiB. What is larger is a mistake, and is not parsed. */
 const SOURCE_LIMIT_BYTES = 4 * 1024 * 1024;
