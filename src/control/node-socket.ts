@@ -1,16 +1,17 @@
-// The node's own control socket: HTTP over a Unix socket, one per interface, so that any HTTP client can ask
-// (`curl --unix-socket /run/ringfence/rf0.sock http://node/v1/status`). Only its owner may connect.
+// The node's own control socket, one per interface: a client sends one line of JSON, `{"request":"status"}`, and gets
+// one back. Only its owner may connect. Not HTTP: `node:http` alone takes 8 MB of a node's memory.
 
 import { mkdirSync, readdirSync, unlinkSync } from 'node:fs';
-import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { NodeError } from '../errors.ts';
 import type { ControlTarget, NodeStatus } from './target.ts';
 
 const SUFFIX = '.sock';
-/** A client that asks slowly or keeps its connection idle is let go. */
-const CLIENT_TIMEOUT_MS = 10_000;
+/** A client that is slow to ask or to read is let go; a node that is slow to answer is given up. */
+const TIMEOUT_MS = 10_000;
 const MOST_CONNECTIONS = 64;
+const LARGEST_REQUEST_BYTES = 4096;
 /** An answer larger than this is no node's: 10,000 peers are about 4 MB. */
 const LARGEST_ANSWER_BYTES = 64 * 1024 * 1024;
 
@@ -41,7 +42,9 @@ export function listInterfaces(directory: string): string[] {
 export async function askStatus(directory: string, interfaceName: string): Promise<NodeStatus | null> {
   const path = socketPath(directory, interfaceName);
   try {
-    return JSON.parse(await get(path, '/v1/status')) as NodeStatus;
+    const answer = JSON.parse(await ask(path, { request: 'status' })) as Answer;
+    if ('error' in answer) throw new Error(answer.error);
+    return answer.status;
   } catch (error) {
     if (isCode(error, 'ENOENT') || isCode(error, 'ECONNREFUSED')) return null;
     const hint = isCode(error, 'EACCES') ? 'run this as the user the node runs as, such as root' : undefined;
@@ -55,11 +58,11 @@ export async function askStatus(directory: string, interfaceName: string): Promi
 /** The serving end. */
 export class NodeSocket {
   readonly #server: Server;
-  readonly #path: string;
+  readonly #clients: ReadonlySet<Socket>;
 
-  private constructor(server: Server, path: string) {
+  private constructor(server: Server, clients: ReadonlySet<Socket>) {
     this.#server = server;
-    this.#path = path;
+    this.#clients = clients;
   }
 
   /**
@@ -69,10 +72,13 @@ export class NodeSocket {
   static async listen(directory: string, interfaceName: string, target: ControlTarget): Promise<NodeSocket> {
     const path = socketPath(directory, interfaceName);
     await refuseSecond(directory, interfaceName);
-    const server = createServer((message, response) => void answer(target, message, response));
+    const clients = new Set<Socket>();
+    const server = createServer((client) => {
+      clients.add(client);
+      client.once('close', () => clients.delete(client));
+      void serve(target, client);
+    });
     server.maxConnections = MOST_CONNECTIONS;
-    server.requestTimeout = CLIENT_TIMEOUT_MS;
-    server.keepAliveTimeout = 1;
     // The socket is born unreadable by others: there is no moment in which they could connect.
     const umask = process.umask(0o077);
     try {
@@ -95,14 +101,13 @@ export class NodeSocket {
       process.umask(umask);
     }
     server.on('error', () => {}); // a client's fault; the next one is served
-    return new NodeSocket(server, path);
+    return new NodeSocket(server, clients);
   }
 
   /** Stops serving and removes the socket. */
   async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    removeStale(this.#path);
+    for (const client of this.#clients) client.destroy();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve())); // unlinks the socket
   }
 }
 
@@ -119,45 +124,56 @@ export async function refuseSecond(directory: string, interfaceName: string): Pr
   );
 }
 
-async function answer(
-  target: ControlTarget,
-  message: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  message.resume(); // no request here has a body
-  const send = (code: number, body: unknown): void => {
-    response.writeHead(code, { 'content-type': 'application/json' });
-    response.end(`${JSON.stringify(body)}\n`);
-  };
+type Answer = { readonly status: NodeStatus } | { readonly error: string };
+
+/** Reads one request, answers it and hangs up. A client that breaks off or sends rubbish concerns nobody else. */
+async function serve(target: ControlTarget, client: Socket): Promise<void> {
+  client.on('error', () => client.destroy());
+  client.setTimeout(TIMEOUT_MS, () => client.destroy());
   try {
-    if (message.method !== 'GET') send(405, { error: 'only GET' });
-    else if (message.url === '/v1/status') send(200, await target.status());
-    else send(404, { error: 'there is /v1/status' });
-  } catch (error) {
-    send(500, { error: messageOf(error) });
+    const line = await readLine(client, LARGEST_REQUEST_BYTES);
+    client.end(`${JSON.stringify(await answer(target, line))}\n`);
+  } catch {
+    client.destroy();
   }
 }
 
-function get(path: string, url: string): Promise<string> {
+async function answer(target: ControlTarget, line: string): Promise<Answer> {
+  try {
+    const asked: unknown = JSON.parse(line);
+    const isStatus =
+      typeof asked === 'object' && asked !== null && 'request' in asked && asked.request === 'status';
+    return isStatus ? { status: await target.status() } : { error: 'there is no such request' };
+  } catch (error) {
+    return { error: messageOf(error) };
+  }
+}
+
+async function ask(path: string, request: { readonly request: string }): Promise<string> {
+  const socket = connect(path);
+  socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error(`no answer in ${TIMEOUT_MS / 1000} s`)));
+  socket.write(`${JSON.stringify(request)}\n`);
+  try {
+    return await readLine(socket, LARGEST_ANSWER_BYTES);
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** One line, without its end. Rejects when the stream fails, ends before the line does, or the line is too long. */
+function readLine(socket: Socket, limitBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {
-    const asked = request({ socketPath: path, path: url, timeout: CLIENT_TIMEOUT_MS }, (response) => {
-      const parts: Buffer[] = [];
-      let size = 0;
-      response.on('data', (part: Buffer) => {
-        size += part.length;
-        parts.push(part);
-        if (size > LARGEST_ANSWER_BYTES) asked.destroy(new Error('the answer has no end'));
-      });
-      response.on('error', reject);
-      response.on('end', () => {
-        const text = Buffer.concat(parts).toString('utf8');
-        if (response.statusCode === 200) resolve(text);
-        else reject(new Error(`status ${response.statusCode}: ${text.trim()}`));
-      });
+    const parts: Buffer[] = [];
+    let size = 0;
+    socket.on('data', (part: Buffer) => {
+      const end = part.indexOf(0x0a);
+      parts.push(end < 0 ? part : part.subarray(0, end));
+      size += part.length;
+      if (size > limitBytes) reject(new Error(`a line of more than ${limitBytes} bytes`));
+      else if (end >= 0) resolve(Buffer.concat(parts).toString('utf8'));
     });
-    asked.on('timeout', () => asked.destroy(new Error('no answer in 10 s')));
-    asked.on('error', reject);
-    asked.end();
+    socket.once('error', reject);
+    socket.once('close', () => reject(new Error('the connection ended before the line did')));
   });
 }
 

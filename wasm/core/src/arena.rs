@@ -59,15 +59,40 @@ pub fn address_of<T>(slice: &[T]) -> u32 {
     slice.as_ptr() as usize as u32
 }
 
+/// Zeroed bytes that live as long as the core. On wasm32 they are fresh pages: the allocator would write zeros over
+/// them, and memory that nobody has written costs the machine nothing.
+#[cfg(target_arch = "wasm32")]
+type Pages = &'static mut [u8];
+#[cfg(not(target_arch = "wasm32"))]
+type Pages = Box<[u8]>;
+
+#[cfg(target_arch = "wasm32")]
+fn zeroed_pages(length: usize) -> Pages {
+    const PAGE_BYTES: usize = 65_536;
+    let before = core::arch::wasm32::memory_grow::<0>(length.div_ceil(PAGE_BYTES));
+    if before == usize::MAX {
+        return &mut []; // no memory: every slot is refused, and so is every packet
+    }
+    let start = (before * PAGE_BYTES) as *mut u8;
+    // SAFETY: `memory_grow` just added these pages at the end of memory; they are zero, no allocator knows them, and
+    // nobody else is given them. The host writes to them only while no code of the core runs.
+    unsafe { core::slice::from_raw_parts_mut(start, length) }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn zeroed_pages(length: usize) -> Pages {
+    vec![0; length].into_boxed_slice()
+}
+
 /// Fixed slots that the host fills.
 pub struct Slots<E> {
-    bytes: Box<[u8]>,
+    bytes: Pages,
     pub column: Box<[E]>,
 }
 
 impl Slots<Datagram> {
     pub fn datagrams() -> Self {
-        let bytes = vec![0; RECEIVE_SLOTS * SLOT_BYTES].into_boxed_slice();
+        let bytes = zeroed_pages(RECEIVE_SLOTS * SLOT_BYTES);
         let origin = address_of(&bytes);
         let entry = |slot: usize| Datagram {
             offset: origin.wrapping_add((slot * SLOT_BYTES) as u32),
@@ -95,7 +120,7 @@ impl Slots<Datagram> {
 
 impl Slots<Frame> {
     pub fn frames() -> Self {
-        let bytes = vec![0; READ_SLOTS * SLOT_BYTES].into_boxed_slice();
+        let bytes = zeroed_pages(READ_SLOTS * SLOT_BYTES);
         let origin = address_of(&bytes);
         let entry = |slot: usize| Frame {
             offset: origin.wrapping_add((slot * SLOT_BYTES) as u32),
@@ -153,7 +178,7 @@ fn filled(bytes: &[u8], slot: usize, length: u32) -> Option<&[u8]> {
 
 /// Bytes laid end to end for the host to drain, with a column that says where each begins.
 pub struct Queue<E> {
-    bytes: Box<[u8]>,
+    bytes: Pages,
     pub column: Box<[E]>,
     used: usize,
     count: usize,
@@ -162,7 +187,7 @@ pub struct Queue<E> {
 impl<E: Copy + Default> Queue<E> {
     pub fn new(slots: usize) -> Self {
         Queue {
-            bytes: vec![0; QUEUE_BYTES].into_boxed_slice(),
+            bytes: zeroed_pages(QUEUE_BYTES),
             column: vec![E::default(); slots].into_boxed_slice(),
             used: 0,
             count: 0,
