@@ -46,6 +46,13 @@ async function echoRequestsReceived(host: Host): Promise<number> {
   return Number(values[names.indexOf('InEchos')]);
 }
 
+/** The reasons for which a node has dropped packets so far. */
+async function dropsOf(node: NodeProcess): Promise<string> {
+  const { drops } = await node.status();
+  const counted = Object.entries(drops).filter(([, count]) => count !== '0');
+  return counted.map(([reason, count]) => `${reason} ${count}`).join(', ');
+}
+
 async function tellStory(story: Story): Promise<void> {
   await using scratch = await Scratch.create('ringfence-demo-');
   await using net = await routed(1500, { left: 'alice', right: 'bob' });
@@ -119,7 +126,7 @@ async function tellStory(story: Story): Promise<void> {
     story.expect(
       proper.received === 1 && arrived === 1,
       `a ping from ${STRANGER}, which is not alice's address, is dropped`,
-      `of two pings bob's kernel saw ${arrived}`,
+      `of two pings bob's kernel saw ${arrived}; bob counts ${await dropsOf(bobNode)}`,
     );
 
     const speed = await measureTcp(alice, bob, OVERLAY.right.v4, THROUGHPUT_SECONDS);

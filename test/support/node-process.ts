@@ -5,35 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
+import type { NodeStatus, PeerStatus } from '../../src/control/target.ts';
 import { generateKeyPair, generatePresharedKey, type KeyPair } from './keys.ts';
 import type { Exit, LineProcess } from './line-process.ts';
 import type { Host } from './topology.ts';
 import { endpoint } from './traffic.ts';
 
 export const RINGFENCE = fileURLToPath(new URL('../../bin/ringfence', import.meta.url));
-
-/** What `ringfence status --json` says; byte counts are decimal strings, for they pass 2^53. */
-export type NodeStatus = {
-  readonly interface: {
-    readonly name: string;
-    readonly publicKey: string;
-    readonly listenPort: number;
-    readonly mtu: number;
-  };
-  readonly peers: readonly PeerStatus[];
-  readonly counters: Readonly<Record<string, unknown>>;
-};
-
-export type PeerStatus = {
-  readonly name: string;
-  readonly publicKey: string;
-  readonly endpoint: string | null;
-  /** Seconds since 1970, or null before the first handshake. */
-  readonly latestHandshakeSeconds: number | null;
-  readonly rxBytes: string;
-  readonly txBytes: string;
-  readonly allowedIps: readonly string[];
-};
 
 /** A folder of one test's files, gone with `await using`. */
 export class Scratch implements AsyncDisposable {
@@ -52,7 +30,7 @@ export class Scratch implements AsyncDisposable {
   }
 }
 
-/** The file of one node, as `ringfence run` reads it. Only what tests set; DESIGN of the keys is in docs/config.md. */
+/** The file of one node, as `ringfence run` reads it. Only what tests set; src/config/ has all keys. */
 export type NodeFile = {
   readonly interface: {
     readonly name: string;
