@@ -4,15 +4,29 @@
 # rust-web-src lld wasi-libc.
 #   build.sh           build and replace the committed core
 #   build.sh --check   build and compare the bytes with the committed core; changes nothing
+#   build.sh --sources print the digest of the sources; builds nothing
 set -euo pipefail
 cd "$(dirname "$0")"
-check=${1:-}
+# What the bytes depend on: sources, manifests, lock file, this script. Tests beside the code do not count against it,
+# but telling them apart would cost more than it saves.
+sources() {
+  find core aead clock Cargo.toml Cargo.lock rust-toolchain.toml build.sh -type f -not -path '*/target/*' |
+    LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1
+}
+
+if [ "${1:-}" = --sources ]; then
+  sources
+  exit
+fi
 target=wasm32-wasip1
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 
-# No path of the building machine may reach the bytes: panic messages carry file names.
-flags="-C target-feature=+simd128,+bulk-memory --remap-path-prefix=$PWD=wireguard-wasm --remap-path-prefix=$cargo_home/registry/src=crates"
+# No path of the building machine may reach the bytes: panic messages carry file names, and the folder of a registry
+# is named after its host.
+cargo fetch --quiet --locked
+flags="-C target-feature=+simd128,+bulk-memory --remap-path-prefix=$PWD=wireguard-wasm"
+for registry in "$cargo_home"/registry/src/*; do flags+=" --remap-path-prefix=$registry=crates"; done
 
 if command -v rustup >/dev/null; then
   rustup target list --installed | grep -qx "$target" || rustup target add "$target"
@@ -30,15 +44,11 @@ else
 fi
 built=$CARGO_TARGET_DIR/$target/release/wireguard.wasm
 
-# What the bytes depend on: sources, manifests, lock file, this script. Tests beside the code do not count
-# against it, but telling them apart would cost more than it saves.
-sources=$(find core aead clock Cargo.toml Cargo.lock rust-toolchain.toml build.sh -type f -not -path '*/target/*' \
-  | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1)
 digest() {
-  printf 'sources  %s\nwasm     %s\ncompiler %s\n' "$sources" "$(sha256sum "$1" | cut -d' ' -f1)" "$compiler"
+  printf 'sources  %s\nwasm     %s\ncompiler %s\n' "$(sources)" "$(sha256sum "$1" | cut -d' ' -f1)" "$compiler"
 }
 
-if [ "$check" = --check ]; then
+if [ "${1:-}" = --check ]; then
   recorded=$(sed -n 's/^compiler //p' wireguard.wasm.sha256)
   if [ "$compiler" != "$recorded" ]; then
     echo "build.sh: built with $compiler, but the committed core was built with $recorded: bytes cannot be compared" >&2

@@ -1,7 +1,7 @@
 // Plays the part of native/ against a core in one process: puts datagrams and frames into its slots, takes out what it
 // queued. The layout is that of docs/architecture.md.
 
-import { type Core, compile, Core as CoreClass } from 'wireguard-wasm';
+import { type Core, Core as CoreClass, compile } from 'wireguard-wasm';
 
 const DATAGRAM_BYTES = 64;
 const FRAME_BYTES = 16;
