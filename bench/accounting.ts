@@ -55,10 +55,11 @@ export async function describeCircumstances(command: string): Promise<Circumstan
   const digest = await readFile(new URL('../wasm/wireguard.wasm.sha256', import.meta.url), 'utf8').catch(
     () => '',
   );
+  const commit = await git('rev-parse', 'HEAD');
   return {
     date: new Date().toISOString(),
-    commit: await git('rev-parse', 'HEAD'),
-    clean: (await git('status', '--porcelain', '--', '.', ':!bench/results')) === '',
+    commit: commit || 'unknown',
+    clean: commit !== '' && (await git('status', '--porcelain', '--', '.', ':!bench/results')) === '',
     command,
     machine: {
       cpu: cpus()[0]?.model ?? 'unknown',

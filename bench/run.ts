@@ -30,6 +30,7 @@ const PEERS: readonly Peer[] = [ringfence, wireguardGo];
 const RESULTS = new URL('./results/', import.meta.url);
 const PING_COUNT = 100;
 const PING_INTERVAL_MS = 20;
+const NOT_QUIET_CORES = 0.5;
 
 const USAGE = `usage: npm run bench -- [--rounds N] [--seconds N] [--peers NAME,NAME] [--json] [--no-save]
   --rounds   rounds per implementation, alternating (3)
@@ -54,6 +55,8 @@ type Sample = {
   readonly seconds: number;
   readonly gigabitsPerSecond: number;
   readonly pingMedianMs: number;
+  /** Cores at work while there were only pings: by both ends, and by everything else that shares the machine. */
+  readonly busyCoresWhenIdle: { readonly own: number; readonly others: number };
   readonly cpuSeconds: { readonly left: number; readonly right: number; readonly machine: number };
   readonly cpuSecondsPerGigabyte: number;
   readonly peakMemoryBytes: { readonly left: number; readonly right: number };
@@ -135,7 +138,12 @@ async function measure(peer: Peer, round: number, seconds: number): Promise<Samp
 
   const warm = await ping(left, OVERLAY.right.v4, { count: 5 });
   if (warm.received === 0) throw new Error(`${peer.name}: nothing comes through\n${warm.output}`);
+  const processes = async () => (await cpuSeconds(pids.left)) + (await cpuSeconds(pids.right));
+  const idleBegan = { ms: performance.now(), own: await processes(), machine: await machineCpuSeconds() };
   const idle = await ping(left, OVERLAY.right.v4, { count: PING_COUNT, intervalMs: PING_INTERVAL_MS });
+  const idleSeconds = (performance.now() - idleBegan.ms) / 1000;
+  const idleOwn = (await processes()) - idleBegan.own;
+  const idleOthers = (await machineCpuSeconds()) - idleBegan.machine - idleOwn;
   if (idle.received !== idle.sent) throw new Error(`${peer.name}: pings were lost\n${idle.output}`);
 
   const costs = async () => ({
@@ -169,6 +177,7 @@ async function measure(peer: Peer, round: number, seconds: number): Promise<Samp
     seconds: stream.seconds,
     gigabitsPerSecond: stream.bitsPerSecond / 1e9,
     pingMedianMs: median(idle.rttsMs),
+    busyCoresWhenIdle: { own: idleOwn / idleSeconds, others: idleOthers / idleSeconds },
     cpuSeconds: cpu,
     cpuSecondsPerGigabyte: (cpu.left + cpu.right) / (stream.bytes / 1e9),
     peakMemoryBytes: peak,
@@ -183,6 +192,11 @@ async function measureAll({ peers, rounds, seconds }: Options): Promise<Sample[]
     for (const peer of round % 2 === 1 ? peers : [...peers].reverse()) {
       const sample = await measure(peer, round, seconds);
       samples.push(sample);
+      if (sample.busyCoresWhenIdle.others > NOT_QUIET_CORES) {
+        progress(
+          `this machine is not quiet: ${sample.busyCoresWhenIdle.others.toFixed(1)} cores are busy with other things`,
+        );
+      }
       progress(
         `round ${round} of ${rounds}: ${peer.name}: ${sample.gigabitsPerSecond.toFixed(2)} Gbit/s, ` +
           `ping ${sample.pingMedianMs.toFixed(3)} ms, ${sample.cpuSecondsPerGigabyte.toFixed(2)} CPU s per GB`,
