@@ -29,6 +29,7 @@ export interface Log {
 }
 
 export interface LogOptions {
+  /** Without it: `LOG_LEVEL` of the environment, or `info`. */
   readonly level?: LogLevel;
   readonly format?: LogFormat;
   /** Takes one finished line. Without it: stderr. */
@@ -44,13 +45,13 @@ const LIMITED_KEYS = 1000;
 /** Field names, at any depth, whose values are never written. Public keys are no secret. */
 const SECRET_NAME = /private|preshared|psk|secret|password|token/i;
 
-/** The level that the environment asks for: `LOG_LEVEL`, as wireguard-go has it. Undefined where it says nothing known. */
-export function logLevelOf(text: string | undefined): LogLevel | undefined {
-  return LOG_LEVELS.find((level) => level === text?.toLowerCase());
-}
-
 export function createLog(options: LogOptions = {}): Log {
-  const { level = 'info', format = 'text', write = writeStderr, now = () => performance.now() } = options;
+  const {
+    level = environmentLevel(),
+    format = 'text',
+    write = writeStderr,
+    now = () => performance.now(),
+  } = options;
   const logger = pino(
     {
       level: level === 'verbose' ? 'debug' : level,
@@ -61,6 +62,12 @@ export function createLog(options: LogOptions = {}): Log {
     { write: (json: string) => write(format === 'json' ? json : renderLine(json)) },
   );
   return wrap(logger, new RateLimit(now));
+}
+
+/** `LOG_LEVEL`, as for wireguard-go. Other programs know other words: one that is not ours changes nothing. */
+function environmentLevel(): LogLevel {
+  const word = process.env['LOG_LEVEL']?.toLowerCase();
+  return LOG_LEVELS.find((level) => level === word) ?? 'info';
 }
 
 /** What `limited` remembers: when a key last wrote, and what it left out since. */

@@ -101,7 +101,7 @@ function* tokens(text: string, report: Report): Generator<CST.Token, void> {
   const parser = new Parser(report.lines.addNewLine);
   report.lines.addNewLine(0);
   let lexemeCount = 0;
-  let errorCount = 0;
+  let oddCount = 0;
   for (const lexeme of new Lexer().lex(text)) {
     lexemeCount += 1;
     if (lexemeCount > LEXEME_LIMIT) {
@@ -112,9 +112,9 @@ function* tokens(text: string, report: Report): Generator<CST.Token, void> {
     }
     for (const token of parser.next(lexeme)) {
       yield token;
-      if (token.type === 'error') errorCount += 1;
+      if (token.type === 'error' || token.type === 'directive') oddCount += 1;
     }
-    if (errorCount >= SYNTAX_PROBLEM_LIMIT) return undefined;
+    if (oddCount >= SYNTAX_PROBLEM_LIMIT) return undefined;
   }
   yield* parser.end();
 }
@@ -206,7 +206,7 @@ class TreeBuilder {
       if (first === undefined) entries.set(name, { offset, value });
       else {
         const { line } = this.#report.place(first.offset, keyPath);
-        const message = `${quote(name)} stands here a second time, after line ${line}`;
+        const message = `${quote(name)} is written twice, first in line ${line}`;
         this.#report.add('ERR_CONFIG_DUPLICATE_KEY', offset, keyPath, message, 'keep one of them');
       }
     }

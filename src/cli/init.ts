@@ -1,0 +1,115 @@
+// `ringfence init [FILE]`: the configuration and the key of a new node, both or neither, and nothing overwritten.
+
+import { existsSync, rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import type { z } from 'zod';
+import type { IpInterface } from '../address/prefix.ts';
+import { generatePrivateKey, publicKeyOf, renderPublicKey, wipe } from '../config/key.ts';
+import { shellWord, writeKeyFile } from '../config/key-file.ts';
+import { writeNewFile } from '../config/new-file.ts';
+import { interfaceSchema, keyFacts } from '../config/schema.ts';
+import { renderTemplate } from '../config/template.ts';
+import { RingfenceError, UsageError } from '../errors.ts';
+
+interface InitOptions {
+  readonly name: string;
+  /** Empty: none was given. */
+  readonly address: readonly IpInterface[];
+  readonly port: number;
+}
+
+const { name: nameSchema, listen_port: portSchema, addresses: addressesSchema } = interfaceSchema.shape;
+const DEFAULT_ADDRESSES = ['10.9.0.1/24', 'fd09::1/64'];
+
+export function registerInit(program: Command): void {
+  const parseName = (text: string): string => parseOption(nameSchema, text);
+  const parsePort = (text: string): number =>
+    parseOption(portSchema, /^[0-9]+$/.test(text) ? Number(text) : text);
+  program
+    .command('init')
+    .summary('write the configuration and key of a new node')
+    .description(
+      'Writes FILE, with a comment for every key, and a new private key beside it. Overwrites nothing.',
+    )
+    .argument('[file]', 'what to write', 'ringfence.yaml')
+    .option('--name <name>', 'the tunnel interface', parseName, 'rf0')
+    .option(
+      '--address <address>',
+      `one in the overlay, repeated for more (default: ${DEFAULT_ADDRESSES.join(', ')})`,
+      (text: string, before: readonly IpInterface[]) => [...before, parseAddress(text)],
+      [],
+    )
+    .option('--port <port>', 'the UDP port, 0 for any', parsePort, 51_820)
+    .action(init);
+}
+
+function init(file: string, { name, address, port }: InitOptions): void {
+  const keyFile = join(dirname(file), `${name}.key`);
+  for (const path of [file, keyFile]) if (existsSync(path)) throw inTheWay(path);
+  const privateKey = generatePrivateKey();
+  try {
+    const publicKey = publicKeyOf(privateKey);
+    const content = renderTemplate({
+      fileName: shellWord(basename(file)),
+      interfaceName: name,
+      keyFileName: basename(keyFile),
+      publicKey,
+      addresses: address.length > 0 ? address : DEFAULT_ADDRESSES.map(parseAddress),
+      listenPort: port,
+    });
+    create(keyFile, () => writeKeyFile(keyFile, privateKey));
+    try {
+      create(file, () => writeNewFile(file, Buffer.from(content), 0o644));
+    } catch (error) {
+      rmSync(keyFile, { force: true });
+      throw error;
+    }
+    process.stdout.write(
+      `wrote ${file} and ${keyFile}\npublic key ${renderPublicKey(publicKey)}\n` +
+        `next: add peers to ${file}, then: ringfence check ${shellWord(file)}\n`,
+    );
+  } finally {
+    wipe(privateKey);
+  }
+}
+
+function parseAddress(text: string): IpInterface {
+  return parseOption(addressesSchema.element, text);
+}
+
+/** An option means what its key in the file means. */
+function parseOption<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw new InvalidArgumentError(`It takes ${keyFacts.get(schema)?.expected}.`);
+}
+
+/** Runs what makes a file, and says in our words what the system refuses. */
+function create(path: string, make: () => void): void {
+  try {
+    make();
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+    if (code === 'EEXIST') throw inTheWay(path);
+    const reason = {
+      ENOENT: 'there is no such folder',
+      ENOTDIR: 'a part of its path is no folder',
+      EACCES: 'permission is denied',
+    }[code];
+    throw new RingfenceError(
+      'ERR_FILE_WRITE',
+      `${path} cannot be written: ${reason ?? (code || 'unknown reason')}`,
+      {
+        hint: 'make the folder first, or name another',
+        cause,
+      },
+    );
+  }
+}
+
+function inTheWay(path: string): UsageError {
+  return new UsageError('ERR_FILE_EXISTS', `${path} exists already, and nothing was written`, {
+    hint: 'name another file, or move this one away',
+  });
+}

@@ -1,0 +1,25 @@
+// The options of commands that log: `--log-level` and `--log-format`.
+
+import { type Command, Option } from 'commander';
+import { createLog, LOG_FORMATS, LOG_LEVELS, type Log, type LogFormat, type LogLevel } from '../log.ts';
+
+export interface LogCommandOptions {
+  readonly logLevel?: LogLevel;
+  readonly logFormat?: LogFormat;
+}
+
+export function addLogOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--log-level <level>', 'what to log (default: LOG_LEVEL, or info)').choices(LOG_LEVELS),
+    )
+    .addOption(new Option('--log-format <format>', 'lines to read, or JSON').choices(LOG_FORMATS));
+}
+
+/** The log that the options ask for; without `--log-level`, the environment's. */
+export function logOf({ logLevel, logFormat }: LogCommandOptions): Log {
+  return createLog({
+    ...(logLevel === undefined ? {} : { level: logLevel }),
+    ...(logFormat === undefined ? {} : { format: logFormat }),
+  });
+}

@@ -1,0 +1,74 @@
+// The program: which command was asked for, what the process returns, and the one place that prints errors.
+// Each command is a module that is loaded only when it runs, or when help lists them all: `genkey` needs no YAML parser.
+
+import { Command, CommanderError } from 'commander';
+import { exitCodeOf, UsageError } from '../errors.ts';
+import { renderError } from './render-error.ts';
+import { VERSION } from './version.ts';
+
+/** In the order of the help. */
+const COMMANDS: Readonly<Record<string, (program: Command) => Promise<void>>> = {
+  init: async (program) => (await import('./init.ts')).registerInit(program),
+  check: async (program) => (await import('./check.ts')).registerCheck(program),
+  run: async (program) => (await import('./run.ts')).registerRun(program),
+  status: async (program) => (await import('./status.ts')).registerStatus(program),
+  genkey: async (program) => (await import('./keys.ts')).registerGenkey(program),
+  genpsk: async (program) => (await import('./keys.ts')).registerGenpsk(program),
+  pubkey: async (program) => (await import('./keys.ts')).registerPubkey(program),
+};
+
+const EXAMPLES = `
+Examples:
+  ringfence init                     write ringfence.yaml and the key of a new node
+  ringfence check ringfence.yaml     say what is wrong with it, line by line
+  ringfence run ringfence.yaml       bring the node up, until Ctrl-C or SIGTERM
+  ringfence status                   show what runs on this host, by peer name
+
+Exit codes: 0 fine, 1 failed while running, 2 wrong usage or configuration.
+LOG_LEVEL=silent|error|warn|info|debug sets how much is logged.`;
+
+async function main(args: readonly string[]): Promise<void> {
+  const program = new Command('ringfence')
+    .description('A userspace WireGuard overlay node for Linux with the firewall built in.')
+    .version(`ringfence v${VERSION}`, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show this help')
+    .helpCommand('help [command]', 'show the help of a command')
+    .addHelpText('after', EXAMPLES)
+    .exitOverride()
+    .configureOutput({ outputError: () => undefined }); // printed below, like every other error
+  const [name = ''] = args;
+  const asked = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (asked !== undefined) await asked(program);
+  else for (const register of Object.values(COMMANDS)) await register(program);
+  if (args.length === 0) program.outputHelp();
+  else await program.parseAsync(args, { from: 'user' });
+}
+
+/** What commander refuses, as an error of ours: without its "error: ", its guess as the hint. */
+function fromCommander(error: CommanderError): UsageError {
+  const [message = '', guess] = error.message.replace(/^error: /, '').split('\n');
+  const [command = ''] = process.argv.slice(2);
+  const help = Object.hasOwn(COMMANDS, command) ? `ringfence ${command} --help` : 'ringfence --help';
+  const hint = guess?.match(/\((Did you mean .*)\)/)?.[1] ?? `\`${help}\` lists what there is`;
+  return new UsageError('ERR_USAGE', message, { hint });
+}
+
+function fail(error: unknown): void {
+  if (error instanceof CommanderError && error.exitCode === 0) return; // the end of --help and --version
+  const shown = error instanceof CommanderError ? fromCommander(error) : error;
+  process.stderr.write(renderError(shown, process.stderr));
+  process.exitCode = exitCodeOf(shown);
+}
+
+// A reader that has seen enough (`| head`) is no failure. What else can happen to an output has nowhere to be said.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+process.on('uncaughtException', (error) => {
+  fail(error);
+  process.exit();
+});
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  fail(error);
+}
