@@ -32,7 +32,9 @@ export class CoreHarness {
 
   /** Hands frames to the core as the TUN device would; returns what leaves. */
   send(...frames: readonly Uint8Array[]): Datagram[] {
-    frames.forEach((frame, slot) => this.#fill(this.core.layout.readColumn + slot * FRAME_BYTES, frame));
+    for (const [slot, frame] of frames.entries()) {
+      this.#fill(this.core.layout.readColumn + slot * FRAME_BYTES, frame);
+    }
     return this.#datagrams(this.core.outbound(frames.length));
   }
 
