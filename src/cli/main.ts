@@ -2,7 +2,7 @@
 // Each command is a module that is loaded only when it runs, or when help lists them all: `genkey` needs no YAML parser.
 
 import { Command, CommanderError } from 'commander';
-import { exitCodeOf, UsageError } from '../errors.ts';
+import { exitCodeOf, RingfenceError, UsageError } from '../errors.ts';
 import { renderError } from './render-error.ts';
 import { VERSION } from './version.ts';
 
@@ -17,6 +17,8 @@ const COMMANDS: Readonly<Record<string, (program: Command) => Promise<void>>> = 
   pubkey: async (program) => (await import('./keys.ts')).registerPubkey(program),
 };
 
+const VERSION_FLAGS: readonly string[] = ['-V', '--version'];
+
 const EXAMPLES = `
 Examples:
   ringfence init                     write ringfence.yaml and the key of a new node
@@ -30,7 +32,7 @@ LOG_LEVEL=silent|error|warn|info|debug sets how much is logged.`;
 async function main(args: readonly string[]): Promise<void> {
   const program = new Command('ringfence')
     .description('A userspace WireGuard overlay node for Linux with the firewall built in.')
-    .version(`ringfence v${VERSION}`, '-V, --version', 'print the version')
+    .version(`ringfence v${VERSION}`, VERSION_FLAGS.join(', '), 'print the version')
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command')
     .addHelpText('after', EXAMPLES)
@@ -39,7 +41,8 @@ async function main(args: readonly string[]): Promise<void> {
   const [name = ''] = args;
   const asked = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (asked !== undefined) await asked(program);
-  else for (const register of Object.values(COMMANDS)) await register(program);
+  else if (!VERSION_FLAGS.includes(name))
+    for (const register of Object.values(COMMANDS)) await register(program);
   if (args.length === 0) program.outputHelp();
   else await program.parseAsync(args, { from: 'user' });
 }
@@ -60,8 +63,12 @@ function fail(error: unknown): void {
   process.exitCode = exitCodeOf(shown);
 }
 
-// A reader that has seen enough (`| head`) is no failure. What else can happen to an output has nowhere to be said.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+// A reader that has seen enough (`| head`) is no failure; a disk that is full is one.
+process.stdout.on('error', (cause: NodeJS.ErrnoException) => {
+  if (cause.code === 'EPIPE') return;
+  fail(new RingfenceError('ERR_FILE_WRITE', `standard output cannot be written: ${cause.code}`, { cause }));
+});
+process.stderr.on('error', () => undefined); // there is nowhere left to say it
 process.on('uncaughtException', (error) => {
   fail(error);
   process.exit();
