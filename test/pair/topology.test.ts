@@ -64,9 +64,11 @@ test('a process is awaited by its lines, and its end is an answer too', async ()
   expect(await talker.exited).toEqual({ code: 3, signal: undefined });
   await expect(talker.line(/never/, 2_000)).rejects.toThrow('ended (status 3)');
 
-  const sleeper = net.left.spawn('sleep', ['1000']);
-  expect(await net.left.exec('readlink', [`/proc/${sleeper.pid}/ns/net`])).toBe(
-    await net.left.exec('readlink', ['/proc/self/ns/net']),
-  );
+  const command = 'echo "$$ in $(readlink /proc/$$/ns/net)"; exec sleep 1000';
+  const sleeper = net.left.spawn('sh', ['-c', command]);
+  const [, pid, namespace] = await sleeper.line(/^(\d+) in (.+)/, 2_000);
+  expect(pid).toBe(`${sleeper.pid}`);
+  expect(namespace).toBe(await net.left.exec('readlink', ['/proc/self/ns/net']));
+  expect(namespace).not.toBe(await net.right.exec('readlink', ['/proc/self/ns/net']));
   expect(await sleeper.stop()).toEqual({ code: undefined, signal: 'SIGTERM' });
 });
