@@ -3,8 +3,8 @@
 
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { BatchIo, type Fault, nowMs, READY } from 'node-tuntap2';
-import { Core, compile } from 'wireguard-wasm';
-import type { FromLane, LaneDescriptors, LaneSettings, LaneStatus, ToLane } from './messages.ts';
+import { Core, CoreRefusal, compile } from 'wireguard-wasm';
+import type { FromLane, LaneDescriptors, LanePeer, LaneSettings, LaneStatus, ToLane } from './messages.ts';
 import { send, turn } from './turn.ts';
 
 /** What a lane is started with. */
@@ -38,10 +38,21 @@ class Lane {
     this.#core.setIdentity(settings.privateKey);
     settings.privateKey.fill(0);
     for (const peer of settings.peers) {
+      this.#peers.set(peer.name, this.#addPeer(peer));
+    }
+  }
+
+  #addPeer(peer: LanePeer): number {
+    try {
       const id = this.#core.addPeer({ ...peer, persistentKeepaliveSeconds: peer.keepaliveSeconds });
-      peer.presharedKey?.fill(0);
       for (const prefix of peer.allowedIps) this.#core.allow(id, prefix.address, prefix.length);
-      this.#peers.set(peer.name, id);
+      return id;
+    } catch (error) {
+      if (error instanceof CoreRefusal)
+        throw new Error(`peer ${peer.name}: ${error.message}`, { cause: error });
+      throw error;
+    } finally {
+      peer.presharedKey?.fill(0);
     }
   }
 
