@@ -45,6 +45,19 @@ export class Capture implements AsyncDisposable {
     return this.#process.lines.filter((line) => line.stream === 'stdout').map((line) => line.text);
   }
 
+  /** The UDP payloads that are printed whole, in the order of the wire. Needs `hex`, and a filter that takes UDP only. */
+  get payloads(): readonly Uint8Array[] {
+    const packets: string[] = [];
+    for (const line of this.packets) {
+      const bytes = /^\s+0x[0-9a-f]+:\s+([0-9a-f ]+)$/.exec(line)?.[1];
+      if (bytes === undefined) packets.push('');
+      else packets.push(`${packets.pop() ?? ''}${bytes.replaceAll(' ', '')}`);
+    }
+    return packets
+      .map((hex) => udpPayload(Buffer.from(hex, 'hex')))
+      .filter((payload) => payload !== undefined);
+  }
+
   /** The first packet, seen already or still to come, whose line matches. */
   async packet(pattern: RegExp, deadlineMs: number): Promise<RegExpExecArray> {
     return await this.#process.line(pattern, deadlineMs);
@@ -61,4 +74,12 @@ export class Capture implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#process.hasExited) await this.#process.stop('SIGINT');
   }
+}
+
+/** What an IP packet carries over UDP; undefined while bytes of it are missing. */
+function udpPayload(packet: Buffer): Uint8Array | undefined {
+  if (packet.length < 28) return undefined;
+  const header = packet.readUInt8(0) >> 4 === 4 ? (packet.readUInt8(0) & 15) * 4 : 40;
+  const end = header + packet.readUInt16BE(header + 4);
+  return packet.length < end ? undefined : packet.subarray(header + 8, end);
 }

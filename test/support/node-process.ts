@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
+import { askStatus } from '../../src/control/node-socket.ts';
 import type { NodeStatus, PeerStatus } from '../../src/control/target.ts';
+import { until } from './deadline.ts';
 import { generateKeyPair, generatePresharedKey, type KeyPair } from './keys.ts';
 import type { Exit, LineProcess } from './line-process.ts';
 import type { Host } from './topology.ts';
@@ -55,39 +57,56 @@ export type PeerFile = {
 export type NodeProcessOptions = {
   readonly env?: Readonly<Record<string, string>>;
   readonly readyDeadlineMs?: number;
+  /** A command that runs the program in its turn, such as `unshare --mount`: it stands before it. */
+  readonly inside?: readonly string[];
 };
 
 export class NodeProcess implements AsyncDisposable {
   readonly host: Host;
   readonly process: LineProcess;
+  readonly files: NodeFiles;
   readonly #env: Readonly<Record<string, string>>;
-  readonly #interfaceName: string;
 
-  private constructor(host: Host, started: LineProcess, env: Readonly<Record<string, string>>, name: string) {
+  private constructor(
+    host: Host,
+    started: LineProcess,
+    env: Readonly<Record<string, string>>,
+    files: NodeFiles,
+  ) {
     this.host = host;
     this.process = started;
+    this.files = files;
     this.#env = env;
-    this.#interfaceName = name;
   }
 
   /** Writes nothing: `files` are there already. Resolves at the line `ready` on standard error. */
   static async start(host: Host, files: NodeFiles, options: NodeProcessOptions = {}): Promise<NodeProcess> {
     const env = { RINGFENCE_RUN_DIR: files.runDirectory, ...options.env };
-    const started = host.spawn(RINGFENCE, ['run', files.configFile], { env });
+    const [file = '', ...args] = [...(options.inside ?? []), RINGFENCE, 'run', files.configFile];
+    const started = host.spawn(file, args, { env });
     try {
       await started.line(/\bready\b/, options.readyDeadlineMs ?? 20_000);
     } catch (error) {
       await started[Symbol.asyncDispose]();
       throw error;
     }
-    return new NodeProcess(host, started, env, files.file.interface.name);
+    return new NodeProcess(host, started, env, files);
   }
 
+  get interfaceName(): string {
+    return this.files.file.interface.name;
+  }
+
+  /** Where its control socket is. */
+  get socket(): string {
+    return join(this.files.runDirectory, `${this.interfaceName}.sock`);
+  }
+
+  /** What `ringfence status --json` prints, without a process for it. */
   async status(): Promise<NodeStatus> {
-    const text = await this.host.exec(RINGFENCE, ['status', this.#interfaceName, '--json'], {
-      env: this.#env,
-    });
-    return JSON.parse(text) as NodeStatus;
+    const status = await askStatus(this.files.runDirectory, this.interfaceName);
+    if (status === null) throw new Error(`${this.host.name}: no node answers on ${this.interfaceName}`);
+    return status;
   }
 
   /** The status of one peer, by its name in the file. */
@@ -96,6 +115,19 @@ export class NodeProcess implements AsyncDisposable {
     const peer = status.peers.find((one) => one.name === name);
     if (peer === undefined) throw new Error(`no peer ${name} in ${JSON.stringify(status)}`);
     return peer;
+  }
+
+  /** How many packets were dropped for `reason`. */
+  async drops(reason: string): Promise<number> {
+    const count = (await this.status()).drops[reason];
+    if (count === undefined) throw new Error(`there is no drop reason ${reason}`);
+    return Number(count);
+  }
+
+  /** Resolves when `count` more packets than `before` were dropped for `reason`. */
+  async dropped(reason: string, before: number, count = 1, deadlineMs = 5_000): Promise<void> {
+    const what = `${this.host.name}: ${reason} ${before + count}`;
+    await until(async () => (await this.drops(reason)) >= before + count, deadlineMs, what);
   }
 
   /** Runs another command of the program against this node, e.g. `['reload']`. */
@@ -157,7 +189,8 @@ export type PairOptions = {
   readonly listenPort?: number;
   readonly mtu?: number;
   readonly keepalive?: number;
-  readonly presharedKey?: boolean;
+  /** Both ends have the same one; or each end the key given for it, or none. */
+  readonly presharedKey?: boolean | { readonly left?: string; readonly right?: string };
   /** Which ends know the other's endpoint; both without it. */
   readonly initiators?: readonly ('left' | 'right')[];
   readonly firewall?: unknown;
@@ -178,11 +211,14 @@ export async function writePair(
   options: PairOptions,
 ): Promise<{ left: NodeFiles; right: NodeFiles }> {
   const keys = { left: generateKeyPair(), right: generateKeyPair() };
-  const presharedKey = options.presharedKey === true ? generatePresharedKey() : undefined;
+  const common = options.presharedKey === true ? generatePresharedKey() : undefined;
+  const presharedKeys =
+    typeof options.presharedKey === 'object' ? options.presharedKey : { left: common, right: common };
   const { underlay = 4, listenPort = 51820, initiators = ['left', 'right'] } = options;
 
   const write = async (own: 'left' | 'right', other: 'left' | 'right'): Promise<NodeFiles> => {
     const [near, far] = [options[own], options[other]];
+    const presharedKey = presharedKeys[own];
     const file: NodeFile = {
       interface: {
         name: `rf-${near.host.name}`,

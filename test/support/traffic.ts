@@ -3,10 +3,12 @@
 
 import { isIPv6 } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import type { LineProcess } from './line-process.ts';
 import type { Host } from './topology.ts';
 
 const NODE = fileURLToPath(new URL('../../scripts/node', import.meta.url));
 const TRANSFER = fileURLToPath(new URL('./transfer.ts', import.meta.url));
+const DATAGRAMS = fileURLToPath(new URL('./datagrams.ts', import.meta.url));
 const START_DEADLINE_MS = 10_000;
 
 export type PingOptions = {
@@ -123,6 +125,25 @@ export async function echoUdp(
   const port = await portOf(server);
   const stdout = await from.exec(NODE, [TRANSFER, 'echo', address, port, ...sizes.map(String)]);
   return stdout.split('\n').map((line) => JSON.parse(line) as EchoResult);
+}
+
+/**
+ * Sends each payload as a datagram from one socket of `host`, at its own address of the family of `to`. The process goes
+ * on listening until it is stopped: what it is sent shows as a line `{"from","length"}`.
+ */
+export async function sendDatagrams(
+  host: Host,
+  to: string,
+  port: number,
+  payloads: readonly Uint8Array[],
+): Promise<LineProcess> {
+  const lines = payloads.map((payload) =>
+    JSON.stringify({ to, port, data: Buffer.from(payload).toString('base64') }),
+  );
+  const address = isIPv6(to) ? host.v6 : host.v4;
+  const started = host.spawn(NODE, [DATAGRAMS, address], { input: `${lines.join('\n')}\n` });
+  await started.line(new RegExp(`"sent":${payloads.length}`), 30_000);
+  return started;
 }
 
 /** `address` and `port` as endpoints are written: `192.0.2.1:51820`, `[2001:db8::1]:51820`. */
