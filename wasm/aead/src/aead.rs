@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 
 use crate::constant_time::verify_slices_are_equal;
 use crate::error::Unspecified;
-use crate::packet::{self, Direction};
+use crate::packet;
 
 /// Length of a key. RFC 8439 §2.8.
 const KEY_LENGTH: usize = 32;
@@ -68,15 +68,17 @@ impl LessSafeKey {
         text: &mut [u8],
     ) -> Result<Tag, Unspecified> {
         refuse_beyond_limit(text.len())?;
-        Ok(Tag(packet::run(Direction::Seal, &self.key.words, &nonce.0, aad.0.as_ref(), text)))
+        Ok(Tag(packet::seal(&self.key.words, &nonce.0, aad.0.as_ref(), text)))
     }
 
     /// Opens `sealed`, ciphertext followed by the tag, in place and returns the plaintext: all but the last 16 bytes.
     ///
-    /// On [`Unspecified`] the ciphertext is gone too: `sealed` is too short, too long (then untouched), or not
-    /// authentic, and then its text is zeros. Decryption runs beside authentication because that is a third faster
-    /// on the packets that matter, the authentic ones; so a forged text exists in clear until the tag is known, and
-    /// zeros need neither the keystream again nor a decision by the caller.
+    /// [`Unspecified`] means that `sealed` is shorter than a tag or longer than RFC 8439 allows, and then it is
+    /// untouched, or that it is not authentic, and then zeros are in the place of its text.
+    ///
+    /// Decryption runs beside authentication because that takes a third less time on the packets that matter, the
+    /// authentic ones. So a forged text stands in clear until its tag is known. It is wiped instead of encrypted
+    /// again: zeros cost no keystream, and nobody has a use for a ciphertext that is not authentic.
     pub fn open_in_place<'a, A: AsRef<[u8]>>(
         &self,
         nonce: Nonce,
@@ -85,7 +87,7 @@ impl LessSafeKey {
     ) -> Result<&'a mut [u8], Unspecified> {
         let (text, received) = sealed.split_last_chunk_mut::<TAG_LENGTH>().ok_or(Unspecified)?;
         refuse_beyond_limit(text.len())?;
-        let computed = packet::run(Direction::Open, &self.key.words, &nonce.0, aad.0.as_ref(), text);
+        let computed = packet::open(&self.key.words, &nonce.0, aad.0.as_ref(), text);
         if verify_slices_are_equal(&computed, received).is_err() {
             text.fill(0);
             return Err(Unspecified);

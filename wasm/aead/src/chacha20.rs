@@ -4,7 +4,7 @@
 //! needs no shuffles between rounds. One block alone would take as long: the rounds are a chain, and the four lanes
 //! only fill its gaps. So there is no narrower path, and short texts use what is left of the first four blocks.
 
-use crate::lanes::Lanes;
+use crate::lanes::{ByteRotations, Lanes};
 
 /// Four blocks of keystream, in the order of their bytes, 16 at a time.
 pub(crate) type Keystream = [Lanes; 16];
@@ -12,46 +12,59 @@ pub(crate) type Keystream = [Lanes; 16];
 /// "expand 32-byte k" as little-endian words.
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
-/// Rounds in a block; the callback of [`ChaCha20::four_blocks`] is called after each.
-pub(crate) const ROUNDS: usize = 20;
+/// Pairs of a column round and a diagonal round.
+const DOUBLE_ROUNDS: usize = 10;
 
 /// The state that the next four blocks start from.
 pub(crate) struct ChaCha20 {
     start: [Lanes; 16],
+    /// Columns 1, 2 and 3 after the first round. Only column 0 holds the counter, so these are the same in every
+    /// call: three quarter rounds of eighty are done once a packet.
+    columns: [[Lanes; 4]; 3],
+    rotations: ByteRotations,
 }
 
 impl ChaCha20 {
     /// A stream that begins at block 0.
     #[inline(always)]
     pub(crate) fn new(key: &[u32; 8], nonce: &[u8; 12]) -> Self {
+        let rotations = ByteRotations::new();
         let [c0, c1, c2, c3] = CONSTANTS.map(Lanes::splat);
         let [k0, k1, k2, k3, k4, k5, k6, k7] = key.map(Lanes::splat);
-        let [a0, a1, a2, a3, b0, b1, b2, b3, d0, d1, d2, d3] = *nonce;
-        let [n0, n1, n2] = [[a0, a1, a2, a3], [b0, b1, b2, b3], [d0, d1, d2, d3]]
-            .map(|n| Lanes::splat(u32::from_le_bytes(n)));
+        let [n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, n11] = *nonce;
+        let [n0, n1, n2] = [[n0, n1, n2, n3], [n4, n5, n6, n7], [n8, n9, n10, n11]]
+            .map(|word| Lanes::splat(u32::from_le_bytes(word)));
         let counter = Lanes::new([0, 1, 2, 3]);
-        Self { start: [c0, c1, c2, c3, k0, k1, k2, k3, k4, k5, k6, k7, counter, n0, n1, n2] }
+
+        let mut columns = [[c1, k1, k5, n0], [c2, k2, k6, n1], [c3, k3, k7, n2]];
+        for [a, b, c, d] in &mut columns {
+            quarter_round(rotations, a, b, c, d);
+        }
+        let start = [c0, c1, c2, c3, k0, k1, k2, k3, k4, k5, k6, k7, counter, n0, n1, n2];
+        Self { start, columns, rotations }
     }
 
     /// The next four blocks. `between_rounds` is called after each of the 20 rounds: work put there that needs no
     /// vector unit runs beside the rounds instead of after them.
     #[inline(always)]
     pub(crate) fn four_blocks(&mut self, mut between_rounds: impl FnMut()) -> Keystream {
-        let [mut a0, mut a1, mut a2, mut a3, mut b0, mut b1, mut b2, mut b3, ..] = self.start;
-        let [.., mut c0, mut c1, mut c2, mut c3, mut d0, mut d1, mut d2, mut d3] = self.start;
-        for _ in 0..ROUNDS / 2 {
-            quarter_round(&mut a0, &mut b0, &mut c0, &mut d0);
-            quarter_round(&mut a1, &mut b1, &mut c1, &mut d1);
-            quarter_round(&mut a2, &mut b2, &mut c2, &mut d2);
-            quarter_round(&mut a3, &mut b3, &mut c3, &mut d3);
+        let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15] = self.start;
+        let [[a1, b1, c1, d1], [a2, b2, c2, d2], [a3, b3, c3, d3]] = self.columns;
+        let mut state =
+            State { a: [s0, a1, a2, a3], b: [s4, b1, b2, b3], c: [s8, c1, c2, c3], d: [s12, d1, d2, d3] };
+        state.first_column(self.rotations);
+        between_rounds();
+        state.diagonals(self.rotations);
+        between_rounds();
+        for _ in 1..DOUBLE_ROUNDS {
+            state.columns(self.rotations);
             between_rounds();
-            quarter_round(&mut a0, &mut b1, &mut c2, &mut d3);
-            quarter_round(&mut a1, &mut b2, &mut c3, &mut d0);
-            quarter_round(&mut a2, &mut b3, &mut c0, &mut d1);
-            quarter_round(&mut a3, &mut b0, &mut c1, &mut d2);
+            state.diagonals(self.rotations);
             between_rounds();
         }
-        let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15] = self.start;
+        let State { a: [a0, a1, a2, a3], b: [b0, b1, b2, b3], c: [c0, c1, c2, c3], d: [d0, d1, d2, d3] } =
+            state;
+
         // Lanes of one call that go past the last block wrap and are not used: the text has a limit.
         self.start = [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12 + Lanes::splat(4), s13, s14, s15];
 
@@ -64,15 +77,51 @@ impl ChaCha20 {
     }
 }
 
+/// The four rows of the state.
+struct State {
+    a: [Lanes; 4],
+    b: [Lanes; 4],
+    c: [Lanes; 4],
+    d: [Lanes; 4],
+}
+
+impl State {
+    #[inline(always)]
+    fn first_column(&mut self, turn: ByteRotations) {
+        let Self { a: [a0, ..], b: [b0, ..], c: [c0, ..], d: [d0, ..] } = self;
+        quarter_round(turn, a0, b0, c0, d0);
+    }
+
+    #[inline(always)]
+    fn columns(&mut self, turn: ByteRotations) {
+        let Self { a: [a0, a1, a2, a3], b: [b0, b1, b2, b3], c: [c0, c1, c2, c3], d: [d0, d1, d2, d3] } =
+            self;
+        quarter_round(turn, a0, b0, c0, d0);
+        quarter_round(turn, a1, b1, c1, d1);
+        quarter_round(turn, a2, b2, c2, d2);
+        quarter_round(turn, a3, b3, c3, d3);
+    }
+
+    #[inline(always)]
+    fn diagonals(&mut self, turn: ByteRotations) {
+        let Self { a: [a0, a1, a2, a3], b: [b0, b1, b2, b3], c: [c0, c1, c2, c3], d: [d0, d1, d2, d3] } =
+            self;
+        quarter_round(turn, a0, b1, c2, d3);
+        quarter_round(turn, a1, b2, c3, d0);
+        quarter_round(turn, a2, b3, c0, d1);
+        quarter_round(turn, a3, b0, c1, d2);
+    }
+}
+
 /// RFC 8439 §2.1, on four blocks.
 #[inline(always)]
-fn quarter_round(a: &mut Lanes, b: &mut Lanes, c: &mut Lanes, d: &mut Lanes) {
+fn quarter_round(turn: ByteRotations, a: &mut Lanes, b: &mut Lanes, c: &mut Lanes, d: &mut Lanes) {
     *a = *a + *b;
-    *d = (*d ^ *a).rotate_left::<16>();
+    *d = turn.left_16(*d ^ *a);
     *c = *c + *d;
     *b = (*b ^ *c).rotate_left::<12>();
     *a = *a + *b;
-    *d = (*d ^ *a).rotate_left::<8>();
+    *d = turn.left_8(*d ^ *a);
     *c = *c + *d;
     *b = (*b ^ *c).rotate_left::<7>();
 }

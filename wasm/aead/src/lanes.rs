@@ -4,10 +4,10 @@
 //! Word `i` of every lane belongs to block `i`. Bytes are little-endian, as ChaCha20 and wasm both have them.
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub(crate) use simd128::Lanes;
+pub(crate) use simd128::{ByteRotations, Lanes};
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-pub(crate) use portable::Lanes;
+pub(crate) use portable::{ByteRotations, Lanes};
 
 impl Lanes {
     #[inline(always)]
@@ -21,6 +21,7 @@ impl Lanes {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128 {
     use core::arch::wasm32::*;
+    use core::hint::black_box;
     use core::ops::{Add, BitXor};
 
     #[derive(Clone, Copy)]
@@ -49,13 +50,9 @@ mod simd128 {
             unsafe { v128_store(bytes.as_mut_ptr().cast(), self.0) }
         }
 
+        /// For whole bytes see [`ByteRotations`].
         #[inline(always)]
         pub(crate) fn rotate_left<const BITS: u32>(self) -> Self {
-            // V8 has two instructions for swapping halves and three for shifts; for other multiples of eight a
-            // shuffle would first load its mask, which costs more than the shifts.
-            if BITS == 16 {
-                return Self(u16x8_shuffle::<1, 0, 3, 2, 5, 4, 7, 6>(self.0, self.0));
-            }
             Self(v128_or(u32x4_shl(self.0, BITS), u32x4_shr(self.0, 32 - BITS)))
         }
 
@@ -72,6 +69,38 @@ mod simd128 {
                 Self(u64x2_shuffle::<0, 2>(ab_high, cd_high)),
                 Self(u64x2_shuffle::<1, 3>(ab_high, cd_high)),
             ]
+        }
+    }
+
+    /// Rotation of every word by one byte or two, an instruction each where shifts take three.
+    ///
+    /// V8 loads the mask of a constant shuffle anew at each use, five instructions in all. So the masks are kept in
+    /// registers, hidden from the compiler, which would make constant shuffles of them again; and the swizzle is the
+    /// relaxed one, which need not check that indices are below 16: these are, so all engines agree on it.
+    /// Callers that should be inlined are built with `target_feature(enable = "relaxed-simd")`; V8 has it since 11.4.
+    #[derive(Clone, Copy)]
+    pub(crate) struct ByteRotations {
+        left_8: v128,
+        left_16: v128,
+    }
+
+    impl ByteRotations {
+        #[inline(always)]
+        pub(crate) fn new() -> Self {
+            Self {
+                left_8: black_box(u8x16(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14)),
+                left_16: black_box(u8x16(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)),
+            }
+        }
+
+        #[inline(always)]
+        pub(crate) fn left_8(self, lanes: Lanes) -> Lanes {
+            Lanes(u8x16_relaxed_swizzle(lanes.0, self.left_8))
+        }
+
+        #[inline(always)]
+        pub(crate) fn left_16(self, lanes: Lanes) -> Lanes {
+            Lanes(u8x16_relaxed_swizzle(lanes.0, self.left_16))
         }
     }
 
@@ -133,6 +162,24 @@ mod portable {
                 *row = Self([a, b, c, d]);
             }
             rows
+        }
+    }
+
+    /// Rotation of every word by one byte or two.
+    #[derive(Clone, Copy)]
+    pub(crate) struct ByteRotations;
+
+    impl ByteRotations {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn left_8(self, lanes: Lanes) -> Lanes {
+            lanes.rotate_left::<8>()
+        }
+
+        pub(crate) fn left_16(self, lanes: Lanes) -> Lanes {
+            lanes.rotate_left::<16>()
         }
     }
 

@@ -1,14 +1,15 @@
-//! One walk over one packet: ChaCha20 makes keystream while Poly1305 reads the ciphertext of the step before.
+//! One walk over one packet: ChaCha20 makes keystream while Poly1305 reads ciphertext that is there already.
 //!
 //! ```text
-//!   step      0             1              2              3
-//!   blocks    key,1,2,3     4,5,6,7        8,9,10,11      …       of keystream, four a step
-//!   text      └─ 192 bytes  └─ 256 bytes   └─ 256 bytes   …       the piece they encrypt
-//!   Poly1305  (no key yet)  piece 0        piece 1        …       authenticated meanwhile
+//!   step            0             1              2              3
+//!   blocks          key,1,2,3     4,5,6,7        8,9,10,11      …       of keystream, four a step
+//!   text            └─ 192 bytes  └─ 256 bytes   └─ 256 bytes   …       the piece they are for
+//!   read meanwhile  (no key yet)  piece 0        piece 1        …       when sealing
+//!                   (no key yet)  piece 1        piece 2        …       when opening; piece 0 before
 //! ```
 //!
 //! Block 0 is the Poly1305 key (RFC 8439 §2.6); the other three blocks of step 0 are all a packet of up to 192 bytes
-//! needs. Sealing encrypts a piece before the step that authenticates it, opening decrypts it after.
+//! needs. Sealing reads a piece in the step after the one that encrypts it, opening in the step that decrypts it.
 
 use crate::chacha20::{ChaCha20, Keystream};
 use crate::lanes::Lanes;
@@ -19,59 +20,50 @@ const FIRST_PIECE_LENGTH: usize = 192;
 /// Four blocks.
 const PIECE_LENGTH: usize = 256;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Seal,
-    Open,
+/// Encrypts `text` in place and returns the tag. RFC 8439 §2.8.
+pub(crate) fn seal(key: &[u32; 8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
+    walk::<true>(key, nonce, aad, text)
 }
 
-/// Encrypts or decrypts `text` in place and returns the tag of its ciphertext. RFC 8439 §2.8.
-/// When opening, the caller compares the tag, and must not let `text` out unless it is right.
-pub(crate) fn run(
-    direction: Direction,
-    key: &[u32; 8],
-    nonce: &[u8; 12],
-    aad: &[u8],
-    text: &mut [u8],
-) -> [u8; 16] {
-    match direction {
-        Direction::Seal => walk::<true>(key, nonce, aad, text),
-        Direction::Open => walk::<false>(key, nonce, aad, text),
-    }
+/// Decrypts `text` in place and returns the tag its ciphertext should have. RFC 8439 §2.8.
+/// The caller compares tags, and must not let `text` out unless they are equal.
+pub(crate) fn open(key: &[u32; 8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
+    walk::<false>(key, nonce, aad, text)
 }
 
+// The feature is for `ByteRotations`, which says why.
+#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), target_feature(enable = "relaxed-simd"))]
 fn walk<const SEALS: bool>(key: &[u32; 8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
     let text_length = text.len();
     let mut stream = ChaCha20::new(key, nonce);
     // The rest of block 0 is not used: RFC 8439 §2.6.
-    let [r, s, _, _, k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11] = stream.four_blocks(|| ());
+    let [r, s, _, _, first_keystream @ ..] = stream.four_blocks(|| ());
     let mut mac = Poly1305::new(&r.to_bytes(), &s.to_bytes());
     absorb_padded(&mut mac, aad);
 
-    // `ready` encrypts `piece`; what is made meanwhile encrypts the next.
-    let mut ready = [k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, r, r, r, r];
-    let (mut piece, rest) = text.split_at_mut(FIRST_PIECE_LENGTH.min(text_length));
-    for next_piece in rest.chunks_mut(PIECE_LENGTH) {
-        if SEALS {
-            apply(&ready, piece);
-        }
-        let mut blocks = piece.as_chunks::<16>().0.iter();
-        let next = stream.four_blocks(|| {
+    let (mut previous, rest) = text.split_at_mut(FIRST_PIECE_LENGTH.min(text_length));
+    if !SEALS {
+        absorb_padded(&mut mac, previous);
+    }
+    apply(&first_keystream, previous);
+    for piece in rest.chunks_mut(PIECE_LENGTH) {
+        let ciphertext = if SEALS { &*previous } else { &*piece };
+        let (blocks, cut) = ciphertext.as_chunks::<16>();
+        // A piece has at most 16 blocks, so the 20 rounds see all of them.
+        let mut blocks = blocks.iter();
+        let keystream = stream.four_blocks(|| {
             if let Some(block) = blocks.next() {
                 mac.block(block);
             }
         });
         if !SEALS {
-            apply(&ready, piece);
+            absorb_padded(&mut mac, cut);
         }
-        (ready, piece) = (next, next_piece);
+        apply_to_piece(keystream, piece);
+        previous = piece;
     }
     if SEALS {
-        apply(&ready, piece);
-    }
-    absorb_padded(&mut mac, piece);
-    if !SEALS {
-        apply(&ready, piece);
+        absorb_padded(&mut mac, previous);
     }
 
     let lengths = aad.len() as u128 | (text_length as u128) << 64;
@@ -80,6 +72,8 @@ fn walk<const SEALS: bool>(key: &[u32; 8], nonce: &[u8; 12], aad: &[u8], text: &
 }
 
 /// Adds `bytes` to the message, then zeros up to a whole block.
+// Inlined, or the address of `mac` would escape and the rounds would store its sum in memory after every block.
+#[inline(always)]
 fn absorb_padded(mac: &mut Poly1305, bytes: &[u8]) {
     let (blocks, rest) = bytes.as_chunks::<16>();
     blocks.iter().for_each(|block| mac.block(block));
@@ -90,8 +84,21 @@ fn absorb_padded(mac: &mut Poly1305, bytes: &[u8]) {
     }
 }
 
+/// Combines a piece with its keystream, which for a whole piece never leaves the registers.
+#[inline(always)]
+fn apply_to_piece(keystream: Keystream, piece: &mut [u8]) {
+    if let Ok(whole) = <&mut [u8; PIECE_LENGTH]>::try_from(&mut *piece) {
+        for (block, lanes) in whole.as_chunks_mut::<16>().0.iter_mut().zip(keystream) {
+            (Lanes::load(block) ^ lanes).store(block);
+        }
+    } else {
+        let stored = keystream;
+        apply(&stored, piece);
+    }
+}
+
 /// Combines `text` with as much keystream as it is long, at most all of it.
-fn apply(keystream: &Keystream, text: &mut [u8]) {
+fn apply(keystream: &[Lanes], text: &mut [u8]) {
     let (blocks, rest) = text.as_chunks_mut::<16>();
     let mut keystream = keystream.iter();
     for (block, lanes) in blocks.iter_mut().zip(&mut keystream) {

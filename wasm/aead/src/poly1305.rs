@@ -2,16 +2,19 @@
 //!
 //! The usual 26-bit limbs spend 25 products on a block and unpack every message word. But the key is clamped: each
 //! 32-bit word of `r` is below 2²⁸, and `r1`, `r2`, `r3` are multiples of four, so `2¹²⁸·r_i = 2¹³⁰·r_i/4 ≡ 5/4·r_i`
-//! is a whole number too. Words of the message go in as they are, 16 products do, and carries are delayed:
+//! is a whole number too. Words of the message go in as they are, 16 products do, and one carry runs through them:
 //!
 //! ```text
 //!           2^96        2^64        2^32         2^0
 //!   sum      h3          h2          h1          h0       h3 has 34 bits: 130 in all
-//!   limit   4·2³²       2·2³²       1·2³²      2¼·2³²     what a block leaves behind, at most
+//!   below   4·2³²       1·2³²       1·2³²      2¼·2³²     what a block leaves behind
 //! ```
 
 const MASK_32: u64 = (1 << 32) - 1;
 const MASK_34: u64 = (1 << 34) - 1;
+
+/// The bit that RFC 8439 puts above each block, 2¹²⁸, as limb 3 sees it.
+const MARKER: u64 = 1 << 32;
 
 /// One message under a one-time key.
 pub(crate) struct Poly1305 {
@@ -19,8 +22,6 @@ pub(crate) struct Poly1305 {
     r: [u64; 4],
     /// `5/4·r1`, `5/4·r2`, `5/4·r3`: what products that reach 2¹²⁸ come back with.
     wrapped: [u64; 3],
-    /// `2¹²⁸·r mod p`. RFC 8439 puts a bit above each block; multiplied by `r` that bit is this constant.
-    marker: [u64; 4],
     sum: [u64; 4],
     pad: u128,
 }
@@ -29,50 +30,36 @@ impl Poly1305 {
     /// Takes the one-time key: `r`, to be clamped, then `s`.
     #[inline(always)]
     pub(crate) fn new(r: &[u8; 16], s: &[u8; 16]) -> Self {
-        let r = u128::from_le_bytes(*r) & 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff;
-        let limbs @ [_, r1, r2, r3] = words(r);
-        // r = 4·q + e, so 2¹²⁸·r = 2¹³⁰·q + 2¹²⁸·e ≡ 5·q + 2¹²⁸·e, where 5·q is below 2¹²⁵.
-        let [m0, m1, m2, m3] = words((r >> 2) * 5);
-        let e = (r & 3) as u64;
-        Self {
-            r: limbs,
-            wrapped: [r1 / 4 * 5, r2 / 4 * 5, r3 / 4 * 5],
-            marker: [m0, m1, m2, m3 + (e << 32)],
-            sum: [0; 4],
-            pad: u128::from_le_bytes(*s),
-        }
+        let clamped = u128::from_le_bytes(*r) & 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff;
+        let r @ [_, r1, r2, r3] = limbs(&clamped.to_le_bytes());
+        Self { r, wrapped: [r1 / 4 * 5, r2 / 4 * 5, r3 / 4 * 5], sum: [0; 4], pad: u128::from_le_bytes(*s) }
     }
 
     /// Adds 16 bytes of message. In the AEAD every block is whole, padded with zeros.
     #[inline(always)]
     pub(crate) fn block(&mut self, block: &[u8; 16]) {
-        self.add_and_multiply(block, self.marker);
+        self.add_and_multiply(block, MARKER);
     }
 
-    /// `sum = (sum + block)·r + marker mod p`, partly reduced.
+    /// `sum = (sum + block + marker)·r mod p`, partly reduced.
     ///
-    /// INVARIANT: no sum below reaches 2⁶⁴. In units of 2⁶⁰: limbs of `sum` are within the limits of the file head
-    /// and a message word is at most 2³², so s0..s3 are below 3¼, 2, 3 and 5 times 2³²; limbs of `r` are below 2²⁸,
-    /// wrapped ones below 1¼·2²⁸. The largest column is x0 < 3¼ + 1¼·(2 + 3 + 5) = 15¾, which leaves room for the
-    /// marker (2³⁴). Then 5·(x3 >> 34) is below 1¼·2³², and the limits hold again.
+    /// INVARIANT: no column reaches 2⁶⁴. In units of 2³² the limbs of `sum` are within the limits of the file head
+    /// and a message word is at most 1, so s0..s3 are below 3¼, 2, 2 and 6; in units of 2²⁸ limbs of `r` are below 1
+    /// and wrapped ones below 1¼. So the largest column is x0 < (3¼ + 1¼·(2 + 2 + 6))·2⁶⁰ = 15¾·2⁶⁰, and what is
+    /// left to 2⁶⁴ holds any carry. Then 5·(x3 >> 34) is below 5·2³⁰ = 1¼·2³², and the limits hold again.
     #[inline(always)]
-    fn add_and_multiply(&mut self, block: &[u8; 16], marker: [u64; 4]) {
+    fn add_and_multiply(&mut self, block: &[u8; 16], marker: u64) {
         let [r0, r1, r2, r3] = self.r;
         let [w1, w2, w3] = self.wrapped;
         let [h0, h1, h2, h3] = self.sum;
-        let [m0, m1, m2, m3] = words(u128::from_le_bytes(*block));
-        let (s0, s1, s2, s3) = (h0 + m0, h1 + m1, h2 + m2, h3 + m3);
+        let [m0, m1, m2, m3] = limbs(block);
+        let (s0, s1, s2, s3) = (h0 + m0, h1 + m1, h2 + m2, h3 + m3 + marker);
 
-        let [x0, x1, x2, x3] = marker;
-        let x0 = x0 + s0 * r0 + s1 * w3 + s2 * w2 + s3 * w1;
-        let x1 = x1 + s0 * r1 + s1 * r0 + s2 * w3 + s3 * w2;
-        let x2 = x2 + s0 * r2 + s1 * r1 + s2 * r0 + s3 * w3;
-        let x3 = x3 + s0 * r3 + s1 * r2 + s2 * r1 + s3 * r0;
-
-        // Two carries at once, then two more: half as long a chain as one after the other.
-        let x1 = x1 + (x0 >> 32);
-        let x3 = x3 + (x2 >> 32);
-        self.sum = [(x0 & MASK_32) + (x3 >> 34) * 5, x1 & MASK_32, (x2 & MASK_32) + (x1 >> 32), x3 & MASK_34];
+        let x0 = s0 * r0 + s1 * w3 + s2 * w2 + s3 * w1;
+        let x1 = s0 * r1 + s1 * r0 + s2 * w3 + s3 * w2 + (x0 >> 32);
+        let x2 = s0 * r2 + s1 * r1 + s2 * r0 + s3 * w3 + (x1 >> 32);
+        let x3 = s0 * r3 + s1 * r2 + s2 * r1 + s3 * r0 + (x2 >> 32);
+        self.sum = [(x0 & MASK_32) + (x3 >> 34) * 5, x1 & MASK_32, x2 & MASK_32, x3 & MASK_34];
     }
 
     /// The tag.
@@ -103,10 +90,11 @@ impl Poly1305 {
 
 /// Four 32-bit words, each with room above for carries.
 #[inline(always)]
-fn words(value: u128) -> [u64; 4] {
-    let low = value as u64;
-    let high = (value >> 64) as u64;
-    [low & MASK_32, low >> 32, high & MASK_32, high >> 32]
+fn limbs(bytes: &[u8; 16]) -> [u64; 4] {
+    // Written out, this is four loads that extend; by way of `u128` it would be two loads and their parts.
+    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = *bytes;
+    [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]]
+        .map(|word| u64::from(u32::from_le_bytes(word)))
 }
 
 #[cfg(test)]
@@ -121,7 +109,7 @@ impl Poly1305 {
             // The marking bit stands inside the last block, so none is added above it.
             let mut last = [0; 16];
             rest.iter().chain(&[1]).zip(&mut last).for_each(|(from, to)| *to = *from);
-            poly.add_and_multiply(&last, [0; 4]);
+            poly.add_and_multiply(&last, 0);
         }
         poly.finish()
     }
