@@ -5,6 +5,7 @@ import { bitsOf, renderIp } from '../address/ip.ts';
 import { hostPrefix, type IpPrefix, renderPrefix } from '../address/prefix.ts';
 import type { ErrorCode, Place } from '../errors.ts';
 import { renderPublicKey } from './key.ts';
+import { renderName } from './quote.ts';
 import type { Path, Report } from './report.ts';
 import type { interfaceSchema, peerSchema } from './schema.ts';
 import type { Fields } from './section.ts';
@@ -72,7 +73,7 @@ function checkClaims(draft: Draft, report: Report): void {
     claim('this node', ['interface', 'addresses', i], hostPrefix(address));
   }
   for (const { name, fields } of draft.peers) {
-    const owner = `peer ${name}`;
+    const owner = `peer ${renderName(name)}`;
     for (const [i, address] of (fields.addresses ?? []).entries()) {
       claim(owner, ['peers', name, 'addresses', i], hostPrefix(address));
     }
@@ -92,7 +93,7 @@ function checkPublicKeys(draft: Draft, report: Report): void {
     if (first === undefined) owners.set(text, peer);
     else {
       const { line } = placeIn(draft, report, ['peers', first.name, 'public_key']);
-      const message = `this is also the public key of peer ${first.name}, in line ${line}`;
+      const message = `this is also the public key of peer ${renderName(first.name)}, in line ${line}`;
       add(draft, report, 'ERR_CONFIG_KEY', path, message, 'every peer has a key of its own');
     }
     if (text === own) {

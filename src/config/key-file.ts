@@ -72,7 +72,7 @@ function keyOf(content: Uint8Array): KeyFileResult {
 }
 
 function wrongContent(problem: string): KeyFileResult {
-  const hint = 'make a key by: umask 077; ringfence genkey > FILE (genpsk for a preshared key)';
+  const hint = 'make one by: umask 077; ringfence genkey > FILE (or genpsk, for a preshared key)';
   return { ok: false, code: 'ERR_CONFIG_KEY_FILE', problem, hint };
 }
 

@@ -13,7 +13,7 @@ import {
 } from '../address/prefix.ts';
 import type { ErrorCode, Place } from '../errors.ts';
 import { decodeKey } from './key.ts';
-import { looksLikeKey, quote } from './quote.ts';
+import { isKey, quote } from './quote.ts';
 
 /** A whole node, as every other folder sees it: plain data, no text left to parse, no secret. */
 export interface NodeConfig {
@@ -204,11 +204,11 @@ function list<S extends z.ZodType>(
 /** The name of a key file. A key in its place is neither shown nor taken for a name. */
 function keyFile(description: string) {
   const parse = (value: string): Parsed<string> | Refusal => {
-    if (looksLikeKey(value)) {
+    if (isKey(value)) {
       return {
         ok: false,
         code: 'ERR_CONFIG_SECRET',
-        problem: 'what stands here looks like a key itself, not like the name of a file',
+        problem: 'this is a key itself, not the name of a file that holds one',
         hint: 'make a new key, for this one is in a file that others may read: umask 077; ringfence genkey > FILE; then name FILE here',
       };
     }
@@ -220,7 +220,7 @@ function keyFile(description: string) {
 }
 
 function parsePublicKey(value: string): Parsed<Uint8Array> | Refusal {
-  const key = decodeKey(Buffer.from(value, 'latin1'));
+  const key = decodeKey(Buffer.from(value));
   // Never quoted: what is pasted here by mistake is a private key.
   const refuse = (problem: string): Refusal => ({
     ok: false,

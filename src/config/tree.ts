@@ -45,8 +45,8 @@ const LEXEME_LIMIT = 1_200_000;
 const DEPTH_LIMIT = 32;
 /** Past this many, syntax errors are the echo of the first. */
 const SYNTAX_PROBLEM_LIMIT = 20;
-/** Values that all aliases of a file together may repeat: anchors of anchors of anchors grow without limit. */
-const ALIAS_LIMIT = 10_000;
+/** Characters that all aliases of a file together may repeat: anchors of anchors of anchors grow without limit. */
+const ALIAS_LIMIT = 100_000;
 
 /**
  * Reads one YAML 1.2 document. Throws a `ConfigError` with the syntax errors of the whole text; what still gives a tree
@@ -142,15 +142,15 @@ class TreeBuilder {
   /** The nodes that are being built: an alias of one of them contains itself. */
   readonly #open = new Set<Node>();
   #aliasDepth = 0;
-  #repeatedCount = 0;
+  #repeatedLength = 0;
 
   constructor(report: Report) {
     this.#report = report;
   }
 
   build(node: Node | null, path: Path): Tree {
-    const offset = node?.range?.[0] ?? 0;
-    if (this.#aliasDepth > 0) this.#repeatedCount += 1;
+    const [offset, end] = node?.range ?? [0, 0];
+    if (this.#aliasDepth > 0) this.#repeatedLength += isScalar(node) ? 1 + end - offset : 1;
     if (isAlias(node)) return this.#resolve(node, offset, path);
     if (isScalar(node) || node === null) {
       if (node?.anchor !== undefined) this.#anchors.set(node.anchor, node);
@@ -176,7 +176,7 @@ class TreeBuilder {
       );
     }
     if (this.#open.has(target)) return this.#refuseAlias(offset, path, 'this alias contains itself');
-    if (this.#repeatedCount > ALIAS_LIMIT) {
+    if (this.#repeatedLength > ALIAS_LIMIT) {
       this.#refuseAlias(offset, path, 'the aliases repeat more than any configuration needs');
       this.#report.throwProblems(); // of a bomb, one fragment is enough
     }
