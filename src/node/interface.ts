@@ -4,8 +4,15 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { execa } from 'execa';
 import type { IpAddress } from '../address/ip.ts';
-import { bitsOf, renderIp } from '../address/ip.ts';
-import { contains, type IpPrefix, networkOf, renderInterface, renderPrefix } from '../address/prefix.ts';
+import { renderIp } from '../address/ip.ts';
+import {
+  contains,
+  hostPrefix,
+  type IpPrefix,
+  networkOf,
+  renderInterface,
+  renderPrefix,
+} from '../address/prefix.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import { NodeError } from '../errors.ts';
 
@@ -69,14 +76,16 @@ export async function setUpInterface(name: string, config: NodeConfig, mtu: numb
   return { mtu, warnings };
 }
 
-/** What the peers have beyond the networks of our own addresses: those routes come with the addresses. */
+/**
+ * What the peers have beyond the networks of our own addresses: those routes come with the addresses. A spoke whose hub
+ * has the whole network behind it names one that is there already, and IPv4 refuses to have it twice.
+ */
 export function neededRoutes(config: NodeConfig): IpPrefix[] {
   const connected = config.interface.addresses.map(networkOf);
-  const hosts = config.peers.flatMap((peer) =>
-    peer.addresses.map((address) => ({ address, length: bitsOf(address.version) })),
-  );
-  const beyond = hosts.filter(({ address }) => !connected.some((network) => contains(network, address)));
-  return [...beyond, ...config.peers.flatMap((peer) => peer.routes)];
+  const isConnected = ({ address, length }: IpPrefix): boolean =>
+    connected.some((network) => length >= network.length && contains(network, address));
+  const wanted = config.peers.flatMap((peer) => [...peer.addresses.map(hostPrefix), ...peer.routes]);
+  return wanted.filter((prefix) => !isConnected(prefix));
 }
 
 function ipv6Works(): boolean {
