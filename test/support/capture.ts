@@ -42,7 +42,10 @@ export class Capture implements AsyncDisposable {
 
   /** What tcpdump has printed about packets so far. */
   get packets(): readonly string[] {
-    return this.#process.lines.filter((line) => line.stream === 'stdout').map((line) => line.text);
+    // At its end tcpdump prints an empty line.
+    return this.#process.lines
+      .filter((line) => line.stream === 'stdout' && line.text !== '')
+      .map((line) => line.text);
   }
 
   /** The UDP payloads that are printed whole, in the order of the wire. Needs `hex`, and a filter that takes UDP only. */

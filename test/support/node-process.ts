@@ -175,6 +175,8 @@ export async function writeNode(
   return { directory, configFile, runDirectory, keys, file };
 }
 
+export type PairFiles = { readonly left: NodeFiles; readonly right: NodeFiles };
+
 export type PairEnd = {
   readonly host: Host;
   /** Overlay addresses with prefix lengths. */
@@ -206,10 +208,7 @@ export const OVERLAY = {
  * Writes the files of two nodes that know each other, in two folders below `directory`. The peers are named for their
  * hosts; the interfaces are rf-HOST, for all hosts of a run share one /run/wireguard.
  */
-export async function writePair(
-  directory: string,
-  options: PairOptions,
-): Promise<{ left: NodeFiles; right: NodeFiles }> {
+export async function writePair(directory: string, options: PairOptions): Promise<PairFiles> {
   const keys = { left: generateKeyPair(), right: generateKeyPair() };
   const common = options.presharedKey === true ? generatePresharedKey() : undefined;
   const presharedKeys =

@@ -146,6 +146,13 @@ export async function sendDatagrams(
   return started;
 }
 
+/** Has another program bind a UDP port, until it is stopped. */
+export async function holdPort(host: Host, address: string, port: number): Promise<LineProcess> {
+  const holder = host.spawn(NODE, [DATAGRAMS, address, `${port}`]);
+  await portOf(holder);
+  return holder;
+}
+
 /** `address` and `port` as endpoints are written: `192.0.2.1:51820`, `[2001:db8::1]:51820`. */
 export function endpoint(address: string, port: number): string {
   return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`;
