@@ -14,7 +14,12 @@
         'src/udp.cc',
       ],
       'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
-      'defines': ['NAPI_VERSION=8', 'NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS'],
+      # SWALLOW_UNTHROWABLE: what cannot be thrown into a worker that is being terminated must not end the process.
+      'defines': [
+        'NAPI_VERSION=8',
+        'NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS',
+        'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
+      ],
       'cflags!': ['-O3'],
       'cflags_cc!': ['-O3', '-std=gnu++20'],
       'cflags_cc': ['-std=c++17', '-O2', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],

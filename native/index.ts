@@ -228,7 +228,8 @@ export function nowMs(): number {
  * Moves batches between one memory and a TUN, two UDP sockets and an event, with one native call per batch.
  *
  * Every call that takes `memory` takes the present `buffer` of a WebAssembly.Memory or any other ArrayBuffer, and
- * throws a TypeError if it is detached or does not hold the column, a RangeError if `count` is not from 0 to the slots.
+ * throws `ERR_INVALID_STATE` if it is detached, `ERR_OUT_OF_RANGE` if it does not hold the column or if `count` is not
+ * from 0 to the slots.
  * What the kernel refuses is never thrown: the call returns a count or a negative errno, and {@link faults} counts it.
  * An entry that points outside the memory is such a fault, `EFAULT`. After {@link close} each call returns -EBADF.
  */
@@ -236,6 +237,8 @@ export class BatchIo {
   readonly #io: AddonBatchIo;
   readonly #sendSlots: number;
   readonly #writeSlots: number;
+  /** Where each column ends, in bytes: what a memory must hold at least. */
+  readonly #ends: { receive: number; send: number; read: number; write: number };
 
   /** @throws SystemCallError if a descriptor cannot be waited for: `EBADF`, `EPERM` */
   constructor(options: BatchIoOptions) {
@@ -252,6 +255,12 @@ export class BatchIo {
     }
     this.#sendSlots = all.sendSlots;
     this.#writeSlots = all.writeSlots;
+    this.#ends = {
+      receive: all.receiveColumn + all.receiveSlots * DATAGRAM_ENTRY_BYTES,
+      send: all.sendColumn + all.sendSlots * DATAGRAM_ENTRY_BYTES,
+      read: all.readColumn + all.readSlots * FRAME_ENTRY_BYTES,
+      write: all.writeColumn + all.writeSlots * FRAME_ENTRY_BYTES,
+    };
     this.#io = new addon.BatchIo();
     const failure = this.#io.open(all);
     if (failure !== undefined) {
@@ -280,7 +289,7 @@ export class BatchIo {
    * @returns how many entries were filled, or a negative errno if that is why none was
    */
   receiveUdp(memory: ArrayBuffer, ready: number = READY.udp4 | READY.udp6): number {
-    checkMemory(memory);
+    checkMemory(memory, this.#ends.receive);
     return this.#io.receiveUdp(memory, ready);
   }
 
@@ -291,7 +300,7 @@ export class BatchIo {
    * @returns how many were sent
    */
   sendUdp(memory: ArrayBuffer, count: number): number {
-    checkMemory(memory);
+    checkMemory(memory, this.#ends.send);
     checkWhole('count', count, 0, this.#sendSlots);
     return this.#io.sendUdp(memory, count);
   }
@@ -307,7 +316,7 @@ export class BatchIo {
    * @returns how many were read, or a negative errno if that is why none was, such as -EBADFD once the interface is gone
    */
   readTun(memory: ArrayBuffer): number {
-    checkMemory(memory);
+    checkMemory(memory, this.#ends.read);
     return this.#io.readTun(memory);
   }
 
@@ -317,7 +326,7 @@ export class BatchIo {
    * @returns how many were written
    */
   writeTun(memory: ArrayBuffer, count: number): number {
-    checkMemory(memory);
+    checkMemory(memory, this.#ends.write);
     checkWhole('count', count, 0, this.#writeSlots);
     return this.#io.writeTun(memory, count);
   }
@@ -360,11 +369,13 @@ function checkWhole(name: string, value: number, lowest: number, highest: number
   }
 }
 
-function checkMemory(memory: ArrayBuffer): void {
+/** `end` is where the column ends that the call will touch. */
+function checkMemory(memory: ArrayBuffer, end: number): void {
   // `instanceof` is the cheap answer; an ArrayBuffer of another realm is asked the slow way.
   if (!(memory instanceof ArrayBuffer) && !types.isArrayBuffer(memory)) {
     throw argumentError(TypeError, 'ERR_INVALID_ARG_TYPE', 'memory is not an ArrayBuffer');
   }
+  if (memory.byteLength >= end) return;
   if (memory.byteLength === 0) {
     throw argumentError(
       TypeError,
@@ -372,6 +383,11 @@ function checkMemory(memory: ArrayBuffer): void {
       'memory has length 0: it was detached, perhaps by memory.grow(); pass the present memory.buffer',
     );
   }
+  throw argumentError(
+    RangeError,
+    'ERR_OUT_OF_RANGE',
+    `the column ends at byte ${end}, behind the memory of ${memory.byteLength} bytes`,
+  );
 }
 
 function argumentError(Kind: typeof TypeError | typeof RangeError, code: string, message: string): Error {

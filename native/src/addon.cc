@@ -34,14 +34,17 @@ void Own(Napi::Env env, int fd, Descriptors::Kind kind) {
 Napi::Value OpenTunCall(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::string name;
-  if (!ReadText(info[0], "name", IFNAMSIZ - 1, &name)) return env.Undefined();
+  bool exclusive = false;
+  if (!ReadText(info[0], "name", IFNAMSIZ - 1, &name) || !ReadFlag(info[1], "exclusive", &exclusive)) {
+    return env.Undefined();
+  }
   OpenedTun tun;
-  const Failure failure = OpenTun(name.c_str(), info[1].ToBoolean(), &tun);
+  const Failure failure = OpenTun(name.c_str(), exclusive, &tun);
   if (failure.happened()) return FailureValue(env, failure);
   Own(env, tun.fd, Descriptors::Kind::kTun);
-  Napi::Object opened = Napi::Object::New(env);
-  opened.Set("fd", tun.fd);
-  opened.Set("name", tun.name);
+  const Napi::Object opened = Napi::Object::New(env);
+  SetProperty(opened, "fd", tun.fd);
+  SetProperty(opened, "name", tun.name);
   return opened;
 }
 
@@ -74,9 +77,9 @@ Napi::Value OpenUdpCall(const Napi::CallbackInfo& info) {
   const Failure failure = OpenUdp(options, &udp);
   if (failure.happened()) return FailureValue(env, failure);
   Own(env, udp.fd, Descriptors::Kind::kUdp);
-  Napi::Object opened = Napi::Object::New(env);
-  opened.Set("fd", udp.fd);
-  opened.Set("port", udp.port);
+  const Napi::Object opened = Napi::Object::New(env);
+  SetProperty(opened, "fd", udp.fd);
+  SetProperty(opened, "port", udp.port);
   return opened;
 }
 

@@ -17,9 +17,31 @@
 
 namespace tuntap2 {
 
+// In a worker that is being terminated no call into JavaScript succeeds any more, and node-addon-api ends the
+// whole process when not even its exception can be thrown. A set-up call can be in the kernel at that moment.
+// So the three calls that can fail that way go by their C names, unchecked: nobody is left to look at the
+// result.
 inline bool Refuse(Napi::Env env, const std::string& why) {
-  Napi::TypeError::New(env, "node-tuntap2: " + why).ThrowAsJavaScriptException();
+  napi_throw_type_error(env, nullptr, ("node-tuntap2: " + why).c_str());
   return false;
+}
+
+inline Napi::Value GetProperty(const Napi::Object& object, const char* name) {
+  napi_value value = nullptr;  // stays so if a getter throws: no reader below takes that for a number
+  napi_get_named_property(object.Env(), object, name, &value);
+  return Napi::Value(object.Env(), value);
+}
+
+inline void SetProperty(const Napi::Object& object, const char* name, const Napi::Value& value) {
+  napi_set_named_property(object.Env(), object, name, value);
+}
+
+inline void SetProperty(const Napi::Object& object, const char* name, double number) {
+  SetProperty(object, name, Napi::Number::New(object.Env(), number));
+}
+
+inline void SetProperty(const Napi::Object& object, const char* name, const char* text) {
+  SetProperty(object, name, Napi::String::New(object.Env(), text));
 }
 
 // A whole number within [lowest, highest].
@@ -65,6 +87,12 @@ inline bool ReadDouble(const Napi::Value& value, const char* name, double* out) 
   return true;
 }
 
+inline bool ReadFlag(const Napi::Value& value, const char* name, bool* out) {
+  if (!value.IsBoolean()) return Refuse(value.Env(), std::string(name) + " is not a boolean");
+  *out = value.As<Napi::Boolean>().Value();
+  return true;
+}
+
 inline bool ReadText(const Napi::Value& value, const char* name, size_t most_bytes, std::string* out) {
   if (!value.IsString()) return Refuse(value.Env(), std::string(name) + " is not a string");
   *out = value.As<Napi::String>().Utf8Value();
@@ -104,15 +132,15 @@ bool ReadCount(const Napi::CallbackInfo& info, const Column<Entry>& column, uint
 
 // A column's place, in two properties of an options object.
 inline bool ReadPlace(const Napi::Object& options, const char* offset, const char* slots, ColumnPlace* out) {
-  return ReadU32(options.Get(offset), offset, &out->offset) &&
-         ReadU32(options.Get(slots), slots, &out->slots);
+  return ReadU32(GetProperty(options, offset), offset, &out->offset) &&
+         ReadU32(GetProperty(options, slots), slots, &out->slots);
 }
 
 // { errno, syscall }: index.ts makes the Error of it, for it knows what was attempted.
 inline Napi::Value FailureValue(Napi::Env env, const Failure& failure) {
-  Napi::Object value = Napi::Object::New(env);
-  value.Set("errno", -failure.error);
-  value.Set("syscall", failure.syscall);
+  const Napi::Object value = Napi::Object::New(env);
+  SetProperty(value, "errno", -failure.error);
+  SetProperty(value, "syscall", failure.syscall);
   return value;
 }
 

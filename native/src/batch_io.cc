@@ -31,10 +31,10 @@ Napi::Value BatchIo::Open(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   const Napi::Object options = info[0].As<Napi::Object>();
-  if (!ReadDescriptor(options.Get("tun"), "tun", &descriptors_.tun) ||
-      !ReadOptionalI32(options.Get("udp4"), "udp4", &descriptors_.udp4) ||
-      !ReadOptionalI32(options.Get("udp6"), "udp6", &descriptors_.udp6) ||
-      !ReadDescriptor(options.Get("event"), "event", &descriptors_.event) ||
+  if (!ReadDescriptor(GetProperty(options, "tun"), "tun", &descriptors_.tun) ||
+      !ReadOptionalI32(GetProperty(options, "udp4"), "udp4", &descriptors_.udp4) ||
+      !ReadOptionalI32(GetProperty(options, "udp6"), "udp6", &descriptors_.udp6) ||
+      !ReadDescriptor(GetProperty(options, "event"), "event", &descriptors_.event) ||
       !ReadPlace(options, "receiveColumn", "receiveSlots", &receive_) ||
       !ReadPlace(options, "sendColumn", "sendSlots", &send_) ||
       !ReadPlace(options, "readColumn", "readSlots", &read_) ||
@@ -89,13 +89,13 @@ Napi::Value BatchIo::LastStale(const Napi::CallbackInfo& info) {
 
 Napi::Value BatchIo::Faults(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  Napi::Array rows = Napi::Array::New(env, faults_.size());
+  const Napi::Array rows = Napi::Array::New(env, faults_.size());
   for (size_t i = 0; i < faults_.size(); ++i) {
-    Napi::Object row = Napi::Object::New(env);
-    row.Set("call", faults_[i].call);
-    row.Set("errno", -faults_[i].error);
-    row.Set("count", static_cast<double>(faults_[i].count));
-    rows.Set(static_cast<uint32_t>(i), row);
+    const Napi::Object row = Napi::Object::New(env);
+    SetProperty(row, "call", faults_[i].call);
+    SetProperty(row, "errno", -faults_[i].error);
+    SetProperty(row, "count", static_cast<double>(faults_[i].count));
+    napi_set_element(env, rows, static_cast<uint32_t>(i), row);
   }
   return rows;
 }

@@ -56,7 +56,7 @@ class UdpBatch {
   uint32_t last_stale() const { return last_stale_; }
 
  private:
-  // What one system call takes. 64 keeps all of this within 13 KiB, so it stays in the first-level cache.
+  // What one system call takes. 64 keeps all of this within 10 KiB, so it stays in the first-level cache.
   static constexpr uint32_t kBatch = 64;
 
   union SocketAddress {

@@ -1,13 +1,14 @@
 // A worker thread that uses the addon as the test asks: run as a thread it plays `role`, imported it starts one.
+import { closeSync, openSync } from 'node:fs';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { closeDescriptor, openEvent, wake } from '../../index.ts';
+import { closeDescriptor, openEvent, openUdp, SystemCallError, tunName, wake } from '../../index.ts';
 import { TestLane } from './test-lane.ts';
 
 /** What a worker does: see the functions below. */
-export type Role = 'echo-wakes' | 'block' | 'exit' | 'throw' | 'idle';
+export type Role = 'echo-wakes' | 'block' | 'churn' | 'exit' | 'throw' | 'idle' | 'reuse';
 
 export type Answer =
-  | { kind: 'ready'; tun: string; event: number; closedEvent: number }
+  | { kind: 'ready'; tun: string; event: number; reused: number }
   | { kind: 'woken'; bits: number; round: number };
 
 export interface StartedWorker {
@@ -22,7 +23,7 @@ export interface StartedWorker {
 }
 
 export function startWorker(role: Role): StartedWorker {
-  const worker = new Worker(new URL(import.meta.url), { workerData: { role } });
+  const worker = new Worker(new URL(import.meta.url), { workerData: { role }, trackUnmanagedFds: false });
   const answers: Answer[] = [];
   const readers: { resolve(answer: Answer): void; reject(reason: unknown): void }[] = [];
   let event: number | undefined;
@@ -57,18 +58,49 @@ export function startWorker(role: Role): StartedWorker {
     },
     stop: async () => {
       const terminated = worker.terminate(); // takes effect once the thread is out of native code
-      if (event !== undefined) wake(event);
+      try {
+        if (event !== undefined) wake(event);
+      } catch (error) {
+        if (!(error instanceof SystemCallError && error.code === 'EBADF')) throw error; // it has ended already
+      }
       await terminated;
     },
   };
 }
 
+/**
+ * Opens an event, closes it, and opens a file that gets the same number; the file outlives the worker, because
+ * trackUnmanagedFds is off. Another thread may be faster, so it tries again.
+ */
+function reuseNumber(): number {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const event = openEvent();
+    closeDescriptor(event);
+    const file = openSync('/dev/null', 'r');
+    if (file === event) return file;
+    closeSync(file);
+  }
+  return -1;
+}
+
+/** Opens and closes until someone terminates it; most of the time it is in a system call. */
+function churn(): never {
+  const event = openEvent();
+  parentPort?.postMessage({ kind: 'ready', tun: '', event, reused: -1 } satisfies Answer);
+  for (;;) {
+    closeDescriptor(openUdp({ family: 4, port: 0 }).fd);
+    try {
+      tunName(event);
+    } catch {} // it is no TUN: this is for the failure's way back
+  }
+}
+
 function play(role: Role): void {
+  if (role === 'churn') churn();
   const lane = new TestLane();
-  const closedEvent = openEvent();
-  closeDescriptor(closedEvent);
   const tell = (answer: Answer) => parentPort?.postMessage(answer);
-  tell({ kind: 'ready', tun: lane.name, event: lane.event, closedEvent });
+  const reused = role === 'reuse' ? reuseNumber() : -1;
+  tell({ kind: 'ready', tun: lane.name, event: lane.event, reused });
   switch (role) {
     case 'echo-wakes':
       for (let round = 1; ; round++) {
@@ -81,6 +113,7 @@ function play(role: Role): void {
       break;
     case 'throw':
       throw new Error('the worker fails on purpose');
+    case 'reuse':
     case 'idle': // in its event loop
       parentPort?.on('message', () => {});
       break;
