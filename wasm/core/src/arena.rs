@@ -93,7 +93,7 @@ pub struct Slots<E> {
 impl Slots<Datagram> {
     pub fn datagrams() -> Self {
         let bytes = zeroed_pages(RECEIVE_SLOTS * SLOT_BYTES);
-        let origin = address_of(&bytes);
+        let origin = address_of(bytes.as_ref());
         let entry = |slot: usize| Datagram {
             offset: origin.wrapping_add((slot * SLOT_BYTES) as u32),
             capacity: LARGEST_PACKET as u32,
@@ -105,7 +105,7 @@ impl Slots<Datagram> {
     /// The datagram in `slot` and where it came from; `None` if the host's length does not fit the slot.
     pub fn datagram(&self, slot: usize) -> Option<(&[u8], Endpoint)> {
         let entry = self.column.get(slot)?;
-        let bytes = filled(&self.bytes, slot, entry.length)?;
+        let bytes = filled(self.bytes.as_ref(), slot, entry.length)?;
         Some((bytes, entry.endpoint))
     }
 
@@ -121,7 +121,7 @@ impl Slots<Datagram> {
 impl Slots<Frame> {
     pub fn frames() -> Self {
         let bytes = zeroed_pages(READ_SLOTS * SLOT_BYTES);
-        let origin = address_of(&bytes);
+        let origin = address_of(bytes.as_ref());
         let entry = |slot: usize| Frame {
             offset: origin.wrapping_add((slot * SLOT_BYTES) as u32),
             capacity: LARGEST_PACKET as u32,
@@ -222,7 +222,7 @@ impl<E: Copy + Default> Queue<E> {
     fn push_entry(&mut self, length: usize, entry: impl FnOnce(u32) -> E) {
         let Some(place) = self.column.get_mut(self.count) else { return };
         let Some(end) = self.used.checked_add(length).filter(|&end| end <= self.bytes.len()) else { return };
-        *place = entry(address_of(&self.bytes).wrapping_add(self.used as u32));
+        *place = entry(address_of(self.bytes.as_ref()).wrapping_add(self.used as u32));
         self.used = end;
         self.count += 1;
     }
@@ -245,7 +245,7 @@ impl Queue<Datagram> {
     /// The queued messages, as the wire would see them. For tests.
     #[cfg(test)]
     pub fn messages(&self) -> Vec<(Vec<u8>, Endpoint)> {
-        let origin = address_of(&self.bytes);
+        let origin = address_of(self.bytes.as_ref());
         let message = |entry: &Datagram| {
             let start = entry.offset.wrapping_sub(origin) as usize;
             (self.bytes[start..start + entry.length as usize].to_vec(), entry.endpoint)
@@ -262,7 +262,7 @@ impl Queue<Frame> {
     /// The queued frames, as the TUN device would see them. For tests.
     #[cfg(test)]
     pub fn frames(&self) -> Vec<Vec<u8>> {
-        let origin = address_of(&self.bytes);
+        let origin = address_of(self.bytes.as_ref());
         let frame = |entry: &Frame| {
             let start = entry.offset.wrapping_sub(origin) as usize;
             self.bytes[start..start + entry.length as usize].to_vec()
