@@ -142,7 +142,7 @@ function redactValue(value: unknown, depth: number): unknown {
 /** `2026-05-01T10:00:00.000Z info  handshake complete peer=alice`. */
 function renderLine(json: string): string {
   const { time, level, msg, ...fields } = JSON.parse(json) as Record<string, unknown>;
-  const pairs = Object.entries(fields).map(([key, value]) => ` ${key}=${renderValue(value)}`);
+  const pairs = Object.entries(fields).map(([key, value]) => ` ${renderText(key)}=${renderValue(value)}`);
   return `${time} ${String(level).padEnd(5)} ${renderText(String(msg))}${pairs.join('')}\n`;
 }
 

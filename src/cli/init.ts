@@ -3,12 +3,13 @@
 import { existsSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
-import type { z } from 'zod';
+import type { Parsed } from '../address/ip.ts';
 import type { IpInterface } from '../address/prefix.ts';
 import { generatePrivateKey, publicKeyOf, renderPublicKey, wipe } from '../config/key.ts';
 import { shellWord, writeKeyFile } from '../config/key-file.ts';
 import { writeNewFile } from '../config/new-file.ts';
-import { interfaceSchema, keyFacts } from '../config/schema.ts';
+import { interfaceSchema } from '../config/schema.ts';
+import { parseValue } from '../config/section.ts';
 import { renderTemplate } from '../config/template.ts';
 import { RingfenceError, UsageError } from '../errors.ts';
 
@@ -23,9 +24,9 @@ const { name: nameSchema, listen_port: portSchema, addresses: addressesSchema } 
 const DEFAULT_ADDRESSES = ['10.9.0.1/24', 'fd09::1/64'];
 
 export function registerInit(program: Command): void {
-  const parseName = (text: string): string => parseOption(nameSchema, text);
+  const parseName = (text: string): string => accepted(parseValue(nameSchema, text));
   const parsePort = (text: string): number =>
-    parseOption(portSchema, /^[0-9]+$/.test(text) ? Number(text) : text);
+    accepted(parseValue(portSchema, /^[0-9]+$/.test(text) ? Number(text) : text));
   program
     .command('init')
     .summary('write the configuration and key of a new node')
@@ -75,14 +76,13 @@ function init(file: string, { name, address, port }: InitOptions): void {
 }
 
 function parseAddress(text: string): IpInterface {
-  return parseOption(addressesSchema.element, text);
+  return accepted(parseValue(addressesSchema.element, text));
 }
 
 /** An option means what its key in the file means. */
-function parseOption<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  throw new InvalidArgumentError(`It takes ${keyFacts.get(schema)?.expected}.`);
+function accepted<T>(parsed: Parsed<T>): T {
+  if (parsed.ok) return parsed.value;
+  throw new InvalidArgumentError(`It takes ${parsed.problem}.`);
 }
 
 /** Runs what makes a file, and says in our words what the system refuses. */

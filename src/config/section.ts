@@ -2,6 +2,7 @@
 
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
+import type { Parsed } from '../address/ip.ts';
 import { quote } from './quote.ts';
 import type { Path, Report } from './report.ts';
 import { type KeyFacts, keyFacts, type RefusalParams } from './schema.ts';
@@ -88,6 +89,12 @@ export function readValue(report: Report, field: z.core.$ZodType, tree: Tree, pa
   if (result.success) return result.data;
   reportIssue(report, field, tree, path, result.error.issues[0]);
   return undefined;
+}
+
+/** A value from elsewhere, such as an option, by the schema of its key. What is wrong with it is what it should be. */
+export function parseValue<S extends z.ZodType>(field: S, value: unknown): Parsed<z.output<S>> {
+  const result = field.safeParse(value);
+  return result.success ? { ok: true, value: result.data } : { ok: false, problem: factsOf(field).expected };
 }
 
 export function reportUnknownKeys(report: Report, map: MapTree, path: Path, known: readonly string[]): void {

@@ -36,12 +36,12 @@ test.each(['rf0', 'true', 'null', '7', '0x1', '-', '=', '1e3', 'a.b', '+.inf', '
 );
 
 test('with its peer uncommented', () => {
-  const [head = '', peers = ''] = template().split('peers:\n');
+  const [head = '', peers = ''] = template().split('\npeers:\n');
   const text = peers
     .replaceAll(/^ {2}# ?/gm, '  ')
     .replace('6Zk…=', KEYS[0] ?? '')
     .replace('preshared_key_file: alice.psk', '');
-  const [alice] = folder.load(`${head}peers:\n${text}`).peers;
+  const [alice] = folder.load(`${head}\npeers:\n${text}`).peers;
   expect(alice).toMatchObject({ name: 'alice', keepaliveSeconds: 25 });
   expect(alice?.routes).toHaveLength(1);
 });
