@@ -5,6 +5,8 @@
 //! is checked against the slot before any byte is touched. The layout is shared with `native/src/columns.h`
 //! and described in `docs/architecture.md`: change all three together.
 
+use std::ops::{Deref, DerefMut};
+
 use crate::packet::address::Endpoint;
 
 /// Datagrams taken in by one call; 64 is where `recvmmsg` stops gaining.
@@ -61,27 +63,46 @@ pub fn address_of<T>(slice: &[T]) -> u32 {
 
 /// Zeroed bytes that live as long as the core. On wasm32 they are fresh pages: the allocator would write zeros over
 /// them, and memory that nobody has written costs the machine nothing.
-#[cfg(target_arch = "wasm32")]
-type Pages = &'static mut [u8];
-#[cfg(not(target_arch = "wasm32"))]
-type Pages = Box<[u8]>;
-
-#[cfg(target_arch = "wasm32")]
-fn zeroed_pages(length: usize) -> Pages {
-    const PAGE_BYTES: usize = 65_536;
-    let before = core::arch::wasm32::memory_grow::<0>(length.div_ceil(PAGE_BYTES));
-    if before == usize::MAX {
-        return &mut []; // no memory: every slot is refused, and so is every packet
-    }
-    let start = (before * PAGE_BYTES) as *mut u8;
-    // SAFETY: `memory_grow` just added these pages at the end of memory; they are zero, no allocator knows them, and
-    // nobody else is given them. The host writes to them only while no code of the core runs.
-    unsafe { core::slice::from_raw_parts_mut(start, length) }
+struct Pages {
+    #[cfg(target_arch = "wasm32")]
+    bytes: &'static mut [u8],
+    #[cfg(not(target_arch = "wasm32"))]
+    bytes: Box<[u8]>,
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-fn zeroed_pages(length: usize) -> Pages {
-    vec![0; length].into_boxed_slice()
+impl Pages {
+    #[cfg(target_arch = "wasm32")]
+    fn zeroed(length: usize) -> Self {
+        const PAGE_BYTES: usize = 65_536;
+        let before = core::arch::wasm32::memory_grow::<0>(length.div_ceil(PAGE_BYTES));
+        if before == usize::MAX {
+            return Pages { bytes: &mut [] }; // no memory: every slot is refused, and so is every packet
+        }
+        let start = (before * PAGE_BYTES) as *mut u8;
+        // SAFETY: `memory_grow` just added these pages at the end of memory; they are zero, no allocator knows them, and
+        // nobody else is given them. The host writes to them only while no code of the core runs.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(start, length) };
+        Pages { bytes }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn zeroed(length: usize) -> Self {
+        Pages { bytes: vec![0; length].into_boxed_slice() }
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
 }
 
 /// Fixed slots that the host fills.
@@ -92,8 +113,8 @@ pub struct Slots<E> {
 
 impl Slots<Datagram> {
     pub fn datagrams() -> Self {
-        let bytes = zeroed_pages(RECEIVE_SLOTS * SLOT_BYTES);
-        let origin = address_of(bytes.as_ref());
+        let bytes = Pages::zeroed(RECEIVE_SLOTS * SLOT_BYTES);
+        let origin = address_of(&bytes);
         let entry = |slot: usize| Datagram {
             offset: origin.wrapping_add((slot * SLOT_BYTES) as u32),
             capacity: LARGEST_PACKET as u32,
@@ -105,7 +126,7 @@ impl Slots<Datagram> {
     /// The datagram in `slot` and where it came from; `None` if the host's length does not fit the slot.
     pub fn datagram(&self, slot: usize) -> Option<(&[u8], Endpoint)> {
         let entry = self.column.get(slot)?;
-        let bytes = filled(self.bytes.as_ref(), slot, entry.length)?;
+        let bytes = filled(&self.bytes, slot, entry.length)?;
         Some((bytes, entry.endpoint))
     }
 
@@ -120,8 +141,8 @@ impl Slots<Datagram> {
 
 impl Slots<Frame> {
     pub fn frames() -> Self {
-        let bytes = zeroed_pages(READ_SLOTS * SLOT_BYTES);
-        let origin = address_of(bytes.as_ref());
+        let bytes = Pages::zeroed(READ_SLOTS * SLOT_BYTES);
+        let origin = address_of(&bytes);
         let entry = |slot: usize| Frame {
             offset: origin.wrapping_add((slot * SLOT_BYTES) as u32),
             capacity: LARGEST_PACKET as u32,
@@ -187,7 +208,7 @@ pub struct Queue<E> {
 impl<E: Copy + Default> Queue<E> {
     pub fn new(slots: usize) -> Self {
         Queue {
-            bytes: zeroed_pages(QUEUE_BYTES),
+            bytes: Pages::zeroed(QUEUE_BYTES),
             column: vec![E::default(); slots].into_boxed_slice(),
             used: 0,
             count: 0,
@@ -222,7 +243,7 @@ impl<E: Copy + Default> Queue<E> {
     fn push_entry(&mut self, length: usize, entry: impl FnOnce(u32) -> E) {
         let Some(place) = self.column.get_mut(self.count) else { return };
         let Some(end) = self.used.checked_add(length).filter(|&end| end <= self.bytes.len()) else { return };
-        *place = entry(address_of(self.bytes.as_ref()).wrapping_add(self.used as u32));
+        *place = entry(address_of(&self.bytes).wrapping_add(self.used as u32));
         self.used = end;
         self.count += 1;
     }
@@ -245,7 +266,7 @@ impl Queue<Datagram> {
     /// The queued messages, as the wire would see them. For tests.
     #[cfg(test)]
     pub fn messages(&self) -> Vec<(Vec<u8>, Endpoint)> {
-        let origin = address_of(self.bytes.as_ref());
+        let origin = address_of(&self.bytes);
         let message = |entry: &Datagram| {
             let start = entry.offset.wrapping_sub(origin) as usize;
             (self.bytes[start..start + entry.length as usize].to_vec(), entry.endpoint)
@@ -262,7 +283,7 @@ impl Queue<Frame> {
     /// The queued frames, as the TUN device would see them. For tests.
     #[cfg(test)]
     pub fn frames(&self) -> Vec<Vec<u8>> {
-        let origin = address_of(self.bytes.as_ref());
+        let origin = address_of(&self.bytes);
         let frame = |entry: &Frame| {
             let start = entry.offset.wrapping_sub(origin) as usize;
             self.bytes[start..start + entry.length as usize].to_vec()
