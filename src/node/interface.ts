@@ -52,13 +52,11 @@ export async function tunnelMtu(config: NodeConfig, endpoints: readonly IpAddres
  */
 export async function setUpInterface(name: string, config: NodeConfig, mtu: number): Promise<InterfaceSetup> {
   const warnings: string[] = [];
-  const hasIpv6 = ipv6Works();
+  const hasIpv6 = ipv6Works(name);
   const usable = (version: 4 | 6): boolean => version === 4 || hasIpv6;
   const addresses = config.interface.addresses.filter(({ address }) => usable(address.version));
   if (addresses.length < config.interface.addresses.length) {
-    warnings.push(
-      'IPv6 is switched off on this host: IPv6 addresses and routes of the interface are left out',
-    );
+    warnings.push(`IPv6 is switched off for ${name}: its IPv6 addresses and routes are left out`);
   }
   if (hasIpv6 && mtu < LEAST_IPV6_MTU) {
     warnings.push(`MTU ${mtu} is below ${LEAST_IPV6_MTU}: the interface carries no IPv6`);
@@ -88,8 +86,9 @@ export function neededRoutes(config: NodeConfig): IpPrefix[] {
   return wanted.filter((prefix) => !isConnected(prefix));
 }
 
-function ipv6Works(): boolean {
-  const flag = '/proc/sys/net/ipv6/conf/all/disable_ipv6';
+/** Asked of the interface: a host may have IPv6 and switch it off for what is new (`net.ipv6.conf.default`). */
+function ipv6Works(name: string): boolean {
+  const flag = `/proc/sys/net/ipv6/conf/${name}/disable_ipv6`;
   return existsSync(flag) && readFileSync(flag, 'utf8').trim() === '0';
 }
 
