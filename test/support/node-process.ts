@@ -57,6 +57,8 @@ export type PeerFile = {
 export type NodeProcessOptions = {
   readonly env?: Readonly<Record<string, string>>;
   readonly readyDeadlineMs?: number;
+  /** What runs FILE; `ringfence run` without it. */
+  readonly program?: readonly string[];
   /** A command that runs the program in its turn, such as `unshare --mount`: it stands before it. */
   readonly inside?: readonly string[];
 };
@@ -82,7 +84,8 @@ export class NodeProcess implements AsyncDisposable {
   /** Writes nothing: `files` are there already. Resolves at the line `ready` on standard error. */
   static async start(host: Host, files: NodeFiles, options: NodeProcessOptions = {}): Promise<NodeProcess> {
     const env = { RINGFENCE_RUN_DIR: files.runDirectory, ...options.env };
-    const [file = '', ...args] = [...(options.inside ?? []), RINGFENCE, 'run', files.configFile];
+    const { inside = [], program = [RINGFENCE, 'run'] } = options;
+    const [file = '', ...args] = [...inside, ...program, files.configFile];
     const started = host.spawn(file, args, { env });
     try {
       await started.line(/\bready\b/, options.readyDeadlineMs ?? 20_000);
@@ -189,7 +192,7 @@ export type PairOptions = {
   /** Which underlay the endpoints are of; IPv4 without it. */
   readonly underlay?: 4 | 6;
   readonly listenPort?: number;
-  readonly mtu?: number;
+  readonly mtu?: number | 'auto';
   readonly keepalive?: number;
   /** Both ends have the same one; or each end the key given for it, or none. */
   readonly presharedKey?: boolean | { readonly left?: string; readonly right?: string };

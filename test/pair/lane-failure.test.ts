@@ -1,0 +1,57 @@
+// A core that traps is a bug of ours and costs a handshake: a fresh lane takes its place, and nothing of the host moves.
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { networkState } from '../support/host-state.ts';
+import { NodeProcess, OVERLAY, Scratch, writePair } from '../support/node-process.ts';
+import { routed } from '../support/topology.ts';
+import { ping } from '../support/traffic.ts';
+
+const PROGRAM = ['../../scripts/node', './fixtures/node-with-worker.ts'].map((path) =>
+  fileURLToPath(new URL(path, import.meta.url)),
+);
+
+test('a trap restarts the lane: addresses and routes stay, and traffic works after a new handshake', async () => {
+  await using scratch = await Scratch.create();
+  await using net = await routed();
+  const files = await writePair(scratch.path, {
+    left: { host: net.left, addresses: OVERLAY.left.addresses },
+    right: { host: net.right, addresses: OVERLAY.right.addresses },
+  });
+  const trapFile = join(scratch.path, 'trap');
+  await using left = await NodeProcess.start(net.left, files.left, {
+    program: PROGRAM,
+    env: { TRAP_FILE: trapFile },
+  });
+  await using right = await NodeProcess.start(net.right, files.right);
+
+  for (const restarts of [1, 2]) {
+    const from = left.process.lines.length;
+    expect(await ping(net.right, OVERLAY.left.v4, { waitMs: 5_000 })).toMatchObject({ received: 3 });
+    expect((await left.status()).lane).toMatchObject({ state: 'running', restarts: restarts - 1 });
+    const before = await networkState(net.left);
+
+    await writeFile(trapFile, '');
+    await ping(net.right, OVERLAY.left.v4, { count: 1, waitMs: 100 });
+    await left.process.line(
+      new RegExp(`the lane failed and is restarted .*${restarts}.*unreachable`),
+      10_000,
+      from,
+    );
+    await left.process.line(/the lane runs again/, 10_000, from);
+    expect(await networkState(net.left)).toBe(before);
+    const { lane } = await left.status();
+    expect(lane).toMatchObject({ state: 'running', restarts });
+    expect(lane.lastFailure).toMatch(/^RuntimeError: unreachable/);
+
+    expect((await left.peer('right')).latestHandshakeSeconds).toBeNull();
+    expect(await ping(net.left, OVERLAY.right.v6, { waitMs: 5_000 })).toMatchObject({ received: 3 });
+    expect(await ping(net.right, OVERLAY.left.v6)).toMatchObject({ received: 3 });
+    expect((await left.peer('right')).latestHandshakeSeconds).not.toBeNull();
+  }
+  expect(await left.command('status')).toMatch(/lane {8}running, restarted 2 times/);
+  expect(await left.stop()).toEqual({ code: 0, signal: undefined });
+  expect((await right.status()).lane.restarts).toBe(0);
+});
