@@ -6,8 +6,10 @@ import { exitCodeOf, RingfenceError, UsageError } from '../errors.ts';
 import { renderError } from './render-error.ts';
 import { VERSION } from './version.ts';
 
+type Registration = (program: Command) => Promise<void>;
+
 /** In the order of the help. */
-const COMMANDS: Readonly<Record<string, (program: Command) => Promise<void>>> = {
+const COMMANDS: Readonly<Record<string, Registration>> = {
   init: async (program) => (await import('./init.ts')).registerInit(program),
   check: async (program) => (await import('./check.ts')).registerCheck(program),
   run: async (program) => (await import('./run.ts')).registerRun(program),
@@ -39,12 +41,16 @@ async function main(args: readonly string[]): Promise<void> {
     .exitOverride()
     .configureOutput({ outputError: () => undefined }); // printed below, like every other error
   const [name = ''] = args;
-  const asked = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (asked !== undefined) await asked(program);
-  else if (!VERSION_FLAGS.includes(name))
-    for (const register of Object.values(COMMANDS)) await register(program);
+  for (const register of commandsFor(name)) await register(program);
   if (args.length === 0) program.outputHelp();
   else await program.parseAsync(args, { from: 'user' });
+}
+
+/** What to load for a first argument: its command; all of them for a help that lists them, or a guess at what was meant. */
+function commandsFor(name: string): readonly Registration[] {
+  if (VERSION_FLAGS.includes(name)) return [];
+  const asked = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  return asked === undefined ? Object.values(COMMANDS) : [asked];
 }
 
 /** What commander refuses, as an error of ours: without its "error: ", its guess as the hint. */

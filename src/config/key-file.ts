@@ -25,8 +25,8 @@ export function readKeyFile(path: string): KeyFileResult {
   const buffer = new Uint8Array(KEY_FILE_LIMIT_BYTES + 1);
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile())
-      return wrongContent(stat.isDirectory() ? 'it is a directory' : 'it is no regular file');
+    if (stat.isDirectory()) return wrongContent('it is a directory');
+    if (!stat.isFile()) return wrongContent('it is no regular file');
     if ((stat.mode & 0o077) !== 0) {
       const mode = (stat.mode & 0o777).toString(8).padStart(4, '0');
       return {

@@ -94,27 +94,17 @@ function readKeyFiles(
   }
 }
 
-/** Only for a draft without problems, in which nothing is missing. */
+/** Only for a draft that has no problems. */
 function configOf(draft: Draft, report: Report): NodeConfig {
-  const { name, private_key_file, addresses, listen_port, mtu } = draft.interface;
-  const { ownPublicKey } = draft;
-  if (
-    name === undefined ||
-    private_key_file === undefined ||
-    addresses === undefined ||
-    listen_port === undefined ||
-    mtu === undefined ||
-    ownPublicKey === undefined
-  ) {
-    throw new TypeError('a key of the interface is missing, and no problem was reported');
-  }
   const folder = dirname(report.file);
+  const { name, private_key_file, addresses, listen_port, mtu } = complete(draft.interface);
+  const { publicKey } = complete({ publicKey: draft.ownPublicKey });
   return {
     file: report.file,
     interface: {
       name,
       privateKeyFile: resolve(folder, private_key_file),
-      publicKey: ownPublicKey,
+      publicKey,
       addresses,
       listenPort: listen_port,
       mtu,
@@ -125,16 +115,8 @@ function configOf(draft: Draft, report: Report): NodeConfig {
 }
 
 function peerOf(folder: string, { name, fields }: PeerDraft): PeerConfig {
-  const { public_key, preshared_key_file, addresses, routes, endpoints, keepalive } = fields;
-  if (
-    public_key === undefined ||
-    addresses === undefined ||
-    routes === undefined ||
-    endpoints === undefined ||
-    keepalive === undefined
-  ) {
-    throw new TypeError('a key of a peer is missing, and no problem was reported');
-  }
+  const { preshared_key_file, ...rest } = fields;
+  const { public_key, addresses, routes, endpoints, keepalive } = complete(rest);
   return {
     name,
     publicKey: public_key,
@@ -144,6 +126,13 @@ function peerOf(folder: string, { name, fields }: PeerDraft): PeerConfig {
     endpoints,
     keepaliveSeconds: keepalive,
   };
+}
+
+/** INVARIANT: `readSection` and `readKeyFiles` leave something out only after a report, which ended the loading. */
+function complete<T extends object>(fields: T): { [K in keyof T]-?: Exclude<T[K], undefined> } {
+  const missing = Object.entries(fields).find(([, value]) => value === undefined);
+  if (missing !== undefined) throw new TypeError(`${missing[0]} is missing, and no problem was reported`);
+  return fields as { [K in keyof T]-?: Exclude<T[K], undefined> };
 }
 
 function placesOf(draft: Draft, report: Report): Map<string, Place> {

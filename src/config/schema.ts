@@ -212,8 +212,8 @@ function keyFile(description: string) {
         hint: 'make a new key, for this one is in a file that others may read: umask 077; ringfence genkey > FILE; then name FILE here',
       };
     }
-    if (value.trim() === '' || value.includes('\0'))
-      return { ok: false, problem: 'a name has visible characters' };
+    const isName = value.trim() !== '' && !value.includes('\0');
+    if (!isName) return { ok: false, problem: 'a name has visible characters' };
     return { ok: true, value };
   };
   return text(parse, { description, expected: 'the name of a file', code: 'ERR_CONFIG_KEY_FILE' });
@@ -276,10 +276,10 @@ function parseRoute(value: string): Parsed<IpPrefix> | Refusal {
 /** Why no host can have this address, or null. */
 function hostProblem({ version, bytes }: IpAddress): string | null {
   const [first = 0] = bytes;
-  const isZeroButLast = bytes.subarray(0, -1).every((byte) => byte === 0);
-  if (bytes.every((byte) => byte === 0)) return 'it stands for no address';
-  if (version === 4 ? first === 127 : isZeroButLast && bytes[15] === 1) return 'it is a loopback address';
-  if (version === 4 && first === 0) return 'it stands for no address';
+  const last = bytes.at(-1);
+  const isZeroBeforeLast = bytes.subarray(0, -1).every((byte) => byte === 0);
+  if (version === 4 ? first === 0 : isZeroBeforeLast && last === 0) return 'it stands for no address';
+  if (version === 4 ? first === 127 : isZeroBeforeLast && last === 1) return 'it is a loopback address';
   if (version === 4 ? first >= 224 && first < 240 : first === 0xff) return 'it is a multicast address';
   if (version === 4 && bytes.every((byte) => byte === 255)) return 'it is the broadcast address';
   return null;

@@ -34,26 +34,22 @@ export function readSection<S extends Section>(
   const fields: Record<string, unknown> = {};
   for (const [name, field] of Object.entries(schema.shape)) {
     const entry = map.entries.get(name);
-    const keyPath = [...path, name];
-    if (entry !== undefined) {
-      fields[name] = readValue(report, field, entry.value, keyPath);
-    } else {
-      const byDefault = z.safeParse(field, undefined);
-      if (byDefault.success) fields[name] = byDefault.data;
-      else {
-        const { expected, hint } = factsOf(field);
-        report.add(
-          'ERR_CONFIG_MISSING_KEY',
-          offset,
-          keyPath,
-          `this key is missing; it takes ${expected}`,
-          hint,
-        );
-      }
-    }
+    fields[name] =
+      entry === undefined
+        ? readAbsent(report, field, offset, [...path, name])
+        : readValue(report, field, entry.value, [...path, name]);
   }
   reportUnknownKeys(report, map, path, Object.keys(schema.shape));
   return fields as Fields<S>;
+}
+
+/** What a key means that is not there: its default, or a report. */
+function readAbsent(report: Report, field: z.core.$ZodType, offset: number, path: Path): unknown {
+  const byDefault = z.safeParse(field, undefined);
+  if (byDefault.success) return byDefault.data;
+  const { expected, hint } = factsOf(field);
+  report.add('ERR_CONFIG_MISSING_KEY', offset, path, `this key is missing; it takes ${expected}`, hint);
+  return undefined;
 }
 
 /** The map that a section is, or null after a report. */

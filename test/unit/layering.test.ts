@@ -1,5 +1,5 @@
 // Who may import whom: the folders of src/ point down only, the two workspaces know nothing of each other or of src/, and a
-// package is used where it is for. The table is that of docs/architecture.md; a new row here is a decision there.
+// package is used where it is for. The table here is the one that counts; a new arrow or package is a decision first.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize, relative } from 'node:path';
