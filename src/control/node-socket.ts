@@ -10,7 +10,8 @@ import type { ControlTarget, NodeStatus } from './target.ts';
 const SUFFIX = '.sock';
 /** A client that is slow to ask or to read is let go; a node that is slow to answer is given up. */
 const TIMEOUT_MS = 10_000;
-const MOST_CONNECTIONS = 64;
+/** One more, and the client that has been here longest makes room: it never asked, or does not read its answer. */
+const MOST_CONNECTIONS = 256;
 const LARGEST_REQUEST_BYTES = 4096;
 /** An answer larger than this is no node's: 10,000 peers are about 4 MB. */
 const LARGEST_ANSWER_BYTES = 64 * 1024 * 1024;
@@ -74,11 +75,15 @@ export class NodeSocket {
     await refuseSecond(directory, interfaceName);
     const clients = new Set<Socket>();
     const server = createServer((client) => {
+      const [longest] = clients;
+      if (longest !== undefined && clients.size >= MOST_CONNECTIONS) {
+        clients.delete(longest);
+        longest.destroy();
+      }
       clients.add(client);
       client.once('close', () => clients.delete(client));
       void serve(target, client);
     });
-    server.maxConnections = MOST_CONNECTIONS;
     // The socket is born unreadable by others: there is no moment in which they could connect.
     const umask = process.umask(0o077);
     try {
