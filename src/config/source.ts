@@ -1,6 +1,6 @@
 // A configuration file → its text, or the one reason why it is none.
 
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { ConfigError, type ErrorCode } from '../errors.ts';
 
 interface Position {
@@ -42,9 +42,6 @@ function readBytes(file: string): Buffer {
     throw unreadable(file, cause);
   }
   try {
-    const stat = fstatSync(fd);
-    if (stat.isDirectory()) throw unreadable(file, Object.assign(new Error(), { code: 'EISDIR' }));
-    if (stat.size > SOURCE_LIMIT_BYTES) throw tooLarge(file);
     return readUpToLimit(fd, file);
   } catch (cause) {
     throw cause instanceof ConfigError ? cause : unreadable(file, cause);
@@ -53,7 +50,7 @@ function readBytes(file: string): Buffer {
   }
 }
 
-/** Not by the size that the file claims: a pipe, such as `<(…)` of a shell, claims none. */
+/** Whatever size the file claims: a pipe, such as `<(…)` of a shell, claims none. */
 function readUpToLimit(fd: number, file: string): Buffer {
   const chunks: Buffer[] = [];
   let length = 0;

@@ -35,18 +35,19 @@ test('1,000 peers that all claim one address: each is told, and of the first', (
 
 describe('4 MiB of one thing', () => {
   test.each([
-    ['opening brackets', '['],
-    ['closing brackets', ']'],
-    ['quotes', '"'],
-    ['maps in maps', 'a: '],
-    ['directives', '%a\n'],
-    ['tabs', '\t'],
-    ['letters', 'x'],
+    ['opening brackets', '[', 'the values are nested too deeply'],
+    ['closing brackets', ']', 'invalid YAML: unexpected flow-seq-end token in YAML document'],
+    ['quotes', '"', 'there is more here than any configuration has'],
+    ['maps in maps', 'a: ', 'the values are nested too deeply'],
+    ['directives', '%a\n', 'invalid YAML: unknown directive %a'],
+    ['tabs', '\t', 'the file is empty'],
+    ['letters', 'x', '"[not shown]" is not a section; it has the keys interface, peers'],
   ])(
     '%s',
-    (_, unit) => {
-      const text = unit.repeat(Math.floor((4 * 1024 * 1024) / unit.length));
-      expect(folder.refusal(text).problems.length).toBeLessThanOrEqual(20);
+    (_, unit, message) => {
+      const { problems } = folder.refusal(unit.repeat(Math.floor((4 * 1024 * 1024) / unit.length)));
+      expect(problems[0]?.message).toBe(message);
+      expect(problems.length).toBeLessThanOrEqual(20);
     },
     30_000,
   );
