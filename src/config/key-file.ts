@@ -8,6 +8,9 @@ import { writeNewFile } from './new-file.ts';
 /** A key, a line end, and some white space that an editor may have left. */
 const KEY_FILE_LIMIT_BYTES = 128;
 
+const OWNER_HINT = 'run as the user who owns it, or as root';
+const PATH_HINT = 'check the path, which counts from the folder of the configuration file';
+
 /** What reading a key file gave: the key, which the caller wipes, or what is wrong with the file. */
 export type KeyFileResult =
   | { readonly ok: true; readonly key: Uint8Array }
@@ -79,17 +82,13 @@ function wrongContent(problem: string): KeyFileResult {
 function unreadable(error: unknown): KeyFileResult {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   if (code === 'ENOENT') return wrongContent('there is no such file');
-  const causes: Record<string, string> = {
-    EACCES: 'permission to read it is denied',
-    EPERM: 'permission to read it is denied',
-    ELOOP: 'its link leads in a circle',
-    ENOTDIR: 'a part of its path is no directory',
-    ENAMETOOLONG: 'its name is too long',
+  const causes: Record<string, readonly [problem: string, hint: string]> = {
+    EACCES: ['permission to read it is denied', OWNER_HINT],
+    EPERM: ['permission to read it is denied', OWNER_HINT],
+    ELOOP: ['its link leads in a circle', PATH_HINT],
+    ENOTDIR: ['a part of its path is no directory', PATH_HINT],
+    ENAMETOOLONG: ['its name is too long', PATH_HINT],
   };
-  return {
-    ok: false,
-    code: 'ERR_CONFIG_KEY_FILE',
-    problem: causes[code] ?? `it cannot be read (${code || 'invalid name'})`,
-    hint: 'check the path, which is relative to the folder of the configuration file',
-  };
+  const [problem, hint] = causes[code] ?? [`it cannot be read (${code || 'invalid name'})`, PATH_HINT];
+  return { ok: false, code: 'ERR_CONFIG_KEY_FILE', problem, hint };
 }

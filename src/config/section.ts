@@ -65,26 +65,25 @@ export function asMap(report: Report, tree: Tree, path: Path, keys: readonly str
 /** The value of one key or list item; undefined after a report. */
 export function readValue(report: Report, field: z.core.$ZodType, tree: Tree, path: Path): unknown {
   if (tree.kind === 'broken') return undefined;
-  const inner = withoutDefault(field);
-  if (inner instanceof z.ZodArray && tree.kind === 'list' && tree.items.length > 0) {
-    const items = tree.items.map((item, i) => readValue(report, inner.element, item, [...path, i]));
-    return items.includes(undefined) ? undefined : items;
+  if (tree.kind === 'list' && tree.items.length > 0) {
+    const list = withoutDefault(field);
+    if (list instanceof z.ZodArray) return readItems(report, list.element, tree.items, path);
   }
-  const facts = factsOf(field);
   if (isNothing(tree)) {
-    report.add(
-      'ERR_CONFIG_TYPE',
-      tree.offset,
-      path,
-      `there is no value; it takes ${facts.expected}`,
-      facts.hint,
-    );
+    const { expected, hint } = factsOf(field);
+    report.add('ERR_CONFIG_TYPE', tree.offset, path, `there is no value; it takes ${expected}`, hint);
     return undefined;
   }
   const result = z.safeParse(field, plain(tree));
   if (result.success) return result.data;
   reportIssue(report, field, tree, path, result.error.issues[0]);
   return undefined;
+}
+
+/** All items of a list, or undefined: a list that is right in part would have other positions than the file. */
+function readItems(report: Report, field: z.core.$ZodType, items: readonly Tree[], path: Path): unknown {
+  const values = items.map((item, i) => readValue(report, field, item, [...path, i]));
+  return values.includes(undefined) ? undefined : values;
 }
 
 /** A value from elsewhere, such as an option, by the schema of its key. What is wrong with it is what it should be. */
