@@ -128,8 +128,8 @@ export async function echoUdp(
 }
 
 /**
- * Sends each payload as a datagram from one socket of `host`, at its own address of the family of `to`. The process goes
- * on listening until it is stopped: what it is sent shows as a line `{"from","length"}`.
+ * Sends each payload as a datagram from one socket of `host`. The process goes on listening until it is stopped: what it
+ * is sent shows as a line `{"from","length"}`.
  */
 export async function sendDatagrams(
   host: Host,
@@ -140,13 +140,13 @@ export async function sendDatagrams(
   const lines = payloads.map((payload) =>
     JSON.stringify({ to, port, data: Buffer.from(payload).toString('base64') }),
   );
-  const address = isIPv6(to) ? host.v6 : host.v4;
+  const address = isIPv6(to) ? '::' : '0.0.0.0';
   const started = host.spawn(NODE, [DATAGRAMS, address], { input: `${lines.join('\n')}\n` });
   await started.line(new RegExp(`"sent":${payloads.length}`), 30_000);
   return started;
 }
 
-/** Has another program bind a UDP port, until it is stopped. */
+/** Has a program bind a UDP port, until it is stopped. It answers nothing; what it is sent shows as a line `{"from",…}`. */
 export async function holdPort(host: Host, address: string, port: number): Promise<LineProcess> {
   const holder = host.spawn(NODE, [DATAGRAMS, address, `${port}`]);
   await portOf(holder);
