@@ -142,6 +142,7 @@ it('the addon alone throws a TypeError for what index.ts would have refused', ()
   const calls: [string, () => unknown][] = [
     ['openTun', () => addon.openTun('sixteen-letters-', true)],
     ['openTun without a name', () => addon.openTun()],
+    ['openTun without exclusive', () => addon.openTun('x0')],
     ['openUdp', () => addon.openUdp(4, 65_536, -1, -1, -1)],
     ['openUdp without arguments', () => addon.openUdp()],
     ['tunName', () => addon.tunName({})],
