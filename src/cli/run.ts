@@ -39,9 +39,23 @@ async function run(file: string): Promise<void> {
   log.info(`${own.name} is down`);
 }
 
-/** Settles with the name of the first signal that asks for the end. A second one ends the process at once. */
+/**
+ * Settles with the name of the first signal that asks for the end. A second one ends the process at once.
+ * The listeners stay: while a child runs, execa kills this process by a signal that nobody else listens to, and a
+ * listener that has removed itself is nobody.
+ */
 function stopSignal(): Promise<string> {
   return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+    let isStopping = false;
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        if (isStopping) {
+          process.removeAllListeners(signal);
+          process.kill(process.pid, signal);
+        }
+        isStopping = true;
+        resolve(signal);
+      });
+    }
   });
 }
