@@ -1,7 +1,8 @@
 // A node's beginning and end: what it makes goes with it, however it ends, and what is not its own stays.
 
 import { existsSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until, within } from '../support/deadline.ts';
@@ -75,21 +76,36 @@ describe('the end', () => {
     expect(left.process.output).toContain('rf-left is down');
   });
 
-  test('a signal during the start ends it as cleanly', async () => {
-    const before = await networkState(net.left);
-    // The interface is the first trace of a start that anybody else can see.
-    const started = net.left.spawn(RINGFENCE, ['run', files.left.configFile], {
-      env: { RINGFENCE_RUN_DIR: files.left.runDirectory },
-    });
-    await until(
-      async () => (await net.left.try('ip', ['link', 'show', 'rf-left'])).code === 0,
-      10_000,
-      'rf-left',
-    );
-    expect(await started.stop('SIGTERM', 5_000)).toEqual({ code: 0, signal: undefined });
-    expect(await networkState(net.left)).toBe(before);
-    expect(await leftovers()).toEqual([]);
-  });
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    '%s while `ip` sets up the interface ends it as cleanly',
+    async (signal) => {
+      const before = await networkState(net.left);
+      await using held = await Scratch.create();
+      const [tools, reached, go] = ['tools', 'reached', 'go'].map((name) => join(held.path, name)) as [
+        string,
+        string,
+        string,
+      ];
+      const ip = await net.left.exec('sh', ['-c', 'command -v ip']);
+      await mkdir(tools);
+      await writeFile(
+        join(tools, 'ip'),
+        `#!/bin/sh
+      [ "$1" != -batch ] || { : > ${reached}; until [ -e ${go} ]; do sleep 0.01; done; }
+      exec ${ip} "$@"\n`,
+        { mode: 0o755 },
+      );
+      const path = `${tools}:${process.env['PATH']}`;
+      const args = [`PATH=${path}`, RINGFENCE, 'run', files.left.configFile];
+      const started = net.left.spawn('env', args, { env: { RINGFENCE_RUN_DIR: files.left.runDirectory } });
+      await until(() => existsSync(reached), 10_000, 'the setup of the interface');
+      started.signal(signal);
+      await writeFile(go, '');
+      expect(await within(started.exited, 5_000, 'the end')).toEqual({ code: 0, signal: undefined });
+      expect(await networkState(net.left)).toBe(before);
+      expect(await leftovers()).toEqual([]);
+    },
+  );
 
   test('kill -9 leaves nothing in the kernel, and the next start takes over, five times in a row', async () => {
     const before = await networkState(net.left);

@@ -129,7 +129,7 @@ test.skipIf(captureObstacle)('what a stranger sends, forged or copied, moves no 
 });
 
 test('with a keepalive the tunnel is there before the first packet, and opens the way back', async () => {
-  await using pair = await startPair({ initiators: ['left'], keepalive: 1 });
+  await using pair = await startPair({ initiators: ['left'], keepalive: { left: 1 } });
   const { left, right, net } = pair;
   const seen = await until(
     async () => {
@@ -140,7 +140,7 @@ test('with a keepalive the tunnel is there before the first packet, and opens th
     'a handshake without traffic',
   );
   expect(seen.endpoint).toBe(endpoint(net.left.v4, 51820));
-  expect(seen.keepaliveSeconds).toBe(1);
+  expect((await left.peer('right')).keepaliveSeconds).toBe(1);
   expect(await ping(right.host, OVERLAY.left.v4)).toMatchObject({ sent: 3, received: 3 });
   // And it goes on: messages arrive that nobody has sent anything for.
   const { rxBytes } = await right.peer('left');

@@ -193,7 +193,8 @@ export type PairOptions = {
   readonly underlay?: 4 | 6;
   readonly listenPort?: number;
   readonly mtu?: number | 'auto';
-  readonly keepalive?: number;
+  /** Of both ends, or of each. */
+  readonly keepalive?: number | { readonly left?: number; readonly right?: number };
   /** Both ends have the same one; or each end the key given for it, or none. */
   readonly presharedKey?: boolean | { readonly left?: string; readonly right?: string };
   /** Which ends know the other's endpoint; both without it. */
@@ -221,6 +222,7 @@ export async function writePair(directory: string, options: PairOptions): Promis
   const write = async (own: 'left' | 'right', other: 'left' | 'right'): Promise<NodeFiles> => {
     const [near, far] = [options[own], options[other]];
     const presharedKey = presharedKeys[own];
+    const keepalive = typeof options.keepalive === 'object' ? options.keepalive[own] : options.keepalive;
     const file: NodeFile = {
       interface: {
         name: `rf-${near.host.name}`,
@@ -237,7 +239,7 @@ export async function writePair(directory: string, options: PairOptions): Promis
           ...(initiators.includes(own)
             ? { endpoints: [endpoint(underlay === 4 ? far.host.v4 : far.host.v6, listenPort)] }
             : {}),
-          ...(options.keepalive === undefined ? {} : { keepalive: options.keepalive }),
+          ...(keepalive === undefined ? {} : { keepalive }),
         },
       },
       ...(options.firewall === undefined ? {} : { firewall: options.firewall }),
