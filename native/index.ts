@@ -52,6 +52,11 @@ export interface TunOptions {
   name: string;
   /** Refuse (`EBUSY`) an interface that exists already, also one that nobody has open. */
   exclusive: boolean;
+  /**
+   * Put ten bytes of virtio_net_hdr before each frame, and switch on every offload the kernel has: superpackets of up to
+   * 64 KiB both ways, checksums left to the other side. Default false.
+   */
+  vnetHeader?: boolean;
 }
 
 export interface UdpOptions {
@@ -64,6 +69,8 @@ export interface UdpOptions {
   sendBufferBytes?: number;
   /** `SO_MARK`, an unsigned 32-bit number; needs CAP_NET_ADMIN. */
   mark?: number;
+  /** Let the kernel join datagrams of one flow to trains (UDP_GRO). Default false. */
+  offload?: boolean;
 }
 
 /** The descriptors are borrowed, the columns are byte offsets into the memory that each call brings. */
@@ -82,6 +89,26 @@ export interface BatchIoOptions {
   writeSlots: number;
 }
 
+export interface OpenedTun {
+  fd: number;
+  /** What the kernel called the interface. */
+  name: string;
+  /** With `vnetHeader`: whether TCP superpackets pass. */
+  tcpOffload: boolean;
+  /** And UDP ones, from Linux 6.2. */
+  udpOffload: boolean;
+}
+
+export interface OpenedUdp {
+  fd: number;
+  /** The real port. */
+  port: number;
+  /** With `offload`: whether datagrams may come as trains. */
+  gro: boolean;
+  /** With `offload`: whether trains may be sent. */
+  gso: boolean;
+}
+
 interface Failure {
   errno: number;
   syscall: string;
@@ -89,7 +116,7 @@ interface Failure {
 
 /** The addon as src/addon.cc exports it: -1 stands for what is not given. */
 interface Addon {
-  openTun(name: string, exclusive: boolean): { fd: number; name: string } | Failure;
+  openTun(name: string, exclusive: boolean, vnetHeader: boolean): OpenedTun | Failure;
   tunName(fd: number): string | Failure;
   openUdp(
     family: number,
@@ -97,7 +124,8 @@ interface Addon {
     receiveBufferBytes: number,
     sendBufferBytes: number,
     mark: number,
-  ): { fd: number; port: number } | Failure;
+    offload: boolean,
+  ): OpenedUdp | Failure;
   openEvent(): number | Failure;
   wake(fd: number): undefined | Failure;
   closeDescriptor(fd: number): undefined | Failure;
@@ -113,6 +141,7 @@ interface AddonBatchIo {
   readTun(memory: ArrayBuffer): number;
   writeTun(memory: ArrayBuffer, count: number): number;
   lastStale(): number;
+  gsoWorks(): boolean;
   faults(): { call: string; errno: number; count: number }[];
   close(): void;
 }
@@ -137,9 +166,10 @@ const MAX_NAME_BYTES = 15;
  * @throws SystemCallError `EBUSY` if someone has it open (or it exists, with `exclusive`), `EPERM`, `ENOENT` without
  *   /dev/net/tun, `EINVAL` for a name the kernel refuses
  */
-export function openTun({ name, exclusive }: TunOptions): { fd: number; name: string } {
+export function openTun({ name, exclusive, vnetHeader = false }: TunOptions): OpenedTun {
   checkType('name', name, 'string');
   checkType('exclusive', exclusive, 'boolean');
+  checkType('vnetHeader', vnetHeader, 'boolean');
   if (Buffer.byteLength(name) > MAX_NAME_BYTES || name.includes('\0')) {
     throw argumentError(
       RangeError,
@@ -147,7 +177,7 @@ export function openTun({ name, exclusive }: TunOptions): { fd: number; name: st
       `the interface name "${name}" is longer than ${MAX_NAME_BYTES} bytes, or holds a zero byte`,
     );
   }
-  const opened = addon.openTun(name, exclusive);
+  const opened = addon.openTun(name, exclusive, vnetHeader);
   if ('errno' in opened) throw new SystemCallError(`cannot open the TUN interface "${name}"`, opened);
   return opened;
 }
@@ -171,10 +201,8 @@ export function tunName(fd: number): string {
  * @returns the descriptor, and the real port
  * @throws SystemCallError `EADDRINUSE`, `EACCES`, `EPERM` (mark), `EAFNOSUPPORT` if the host has no IPv6
  */
-export function openUdp({ family, port, receiveBufferBytes, sendBufferBytes, mark }: UdpOptions): {
-  fd: number;
-  port: number;
-} {
+export function openUdp(options: UdpOptions): OpenedUdp {
+  const { family, port, receiveBufferBytes, sendBufferBytes, mark, offload = false } = options;
   if (family !== 4 && family !== 6) {
     throw argumentError(TypeError, 'ERR_INVALID_ARG_VALUE', `family is ${String(family)}, not 4 or 6`);
   }
@@ -182,7 +210,15 @@ export function openUdp({ family, port, receiveBufferBytes, sendBufferBytes, mar
   if (receiveBufferBytes !== undefined) checkWhole('receiveBufferBytes', receiveBufferBytes, 0, MAX_I32);
   if (sendBufferBytes !== undefined) checkWhole('sendBufferBytes', sendBufferBytes, 0, MAX_I32);
   if (mark !== undefined) checkWhole('mark', mark, 0, MAX_U32);
-  const opened = addon.openUdp(family, port, receiveBufferBytes ?? -1, sendBufferBytes ?? -1, mark ?? -1);
+  checkType('offload', offload, 'boolean');
+  const opened = addon.openUdp(
+    family,
+    port,
+    receiveBufferBytes ?? -1,
+    sendBufferBytes ?? -1,
+    mark ?? -1,
+    offload,
+  );
   if ('errno' in opened)
     throw new SystemCallError(`cannot open UDP over IPv${family} on port ${port}`, opened);
   return opened;
@@ -303,6 +339,11 @@ export class BatchIo {
     checkMemory(memory, this.#ends.send);
     checkWhole('count', count, 0, this.#sendSlots);
     return this.#io.sendUdp(memory, count);
+  }
+
+  /** False once the host refused a train for want of checksum offload: since then they leave datagram by datagram. */
+  get gsoWorks(): boolean {
+    return this.#io.gsoWorks();
   }
 
   /** How many entries of the last {@link sendUdp} got the status {@link SENT_WITHOUT_LOCAL}. */

@@ -30,21 +30,24 @@ void Own(Napi::Env env, int fd, Descriptors::Kind kind) {
   Descriptors::OfProcess().Add(fd, kind, Environment::Of(env));
 }
 
-// openTun(name, exclusive): { fd, name }
+// openTun(name, exclusive, vnetHeader): { fd, name, tcpOffload, udpOffload }
 Napi::Value OpenTunCall(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::string name;
-  bool exclusive = false;
-  if (!ReadText(info[0], "name", IFNAMSIZ - 1, &name) || !ReadFlag(info[1], "exclusive", &exclusive)) {
+  bool exclusive = false, vnet_header = false;
+  if (!ReadText(info[0], "name", IFNAMSIZ - 1, &name) || !ReadFlag(info[1], "exclusive", &exclusive) ||
+      !ReadFlag(info[2], "vnetHeader", &vnet_header)) {
     return env.Undefined();
   }
   OpenedTun tun;
-  const Failure failure = OpenTun(name.c_str(), exclusive, &tun);
+  const Failure failure = OpenTun(name.c_str(), exclusive, vnet_header, &tun);
   if (failure.happened()) return FailureValue(env, failure);
   Own(env, tun.fd, Descriptors::Kind::kTun);
   const Napi::Object opened = Napi::Object::New(env);
   SetProperty(opened, "fd", tun.fd);
   SetProperty(opened, "name", tun.name);
+  SetFlag(opened, "tcpOffload", tun.tcp_offload);
+  SetFlag(opened, "udpOffload", tun.udp_offload);
   return opened;
 }
 
@@ -59,7 +62,8 @@ Napi::Value TunNameCall(const Napi::CallbackInfo& info) {
   return Napi::String::New(env, name);
 }
 
-// openUdp(family, port, receiveBufferBytes, sendBufferBytes, mark): { fd, port }; -1 = not given
+// openUdp(family, port, receiveBufferBytes, sendBufferBytes, mark, offload): { fd, port, gro, gso }; -1 = not
+// given
 Napi::Value OpenUdpCall(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   UdpOptions options;
@@ -67,7 +71,8 @@ Napi::Value OpenUdpCall(const Napi::CallbackInfo& info) {
   if (!ReadWhole(info[0], "family", 4, 6, &family) || !ReadWhole(info[1], "port", 0, 65535, &port) ||
       !ReadOptionalI32(info[2], "receiveBufferBytes", &options.receive_buffer_bytes) ||
       !ReadOptionalI32(info[3], "sendBufferBytes", &options.send_buffer_bytes) ||
-      !ReadWhole(info[4], "mark", -1, std::numeric_limits<uint32_t>::max(), &mark)) {
+      !ReadWhole(info[4], "mark", -1, std::numeric_limits<uint32_t>::max(), &mark) ||
+      !ReadFlag(info[5], "offload", &options.offload)) {
     return env.Undefined();
   }
   options.family = static_cast<int>(family);
@@ -80,6 +85,8 @@ Napi::Value OpenUdpCall(const Napi::CallbackInfo& info) {
   const Napi::Object opened = Napi::Object::New(env);
   SetProperty(opened, "fd", udp.fd);
   SetProperty(opened, "port", udp.port);
+  SetFlag(opened, "gro", udp.gro);
+  SetFlag(opened, "gso", udp.gso);
   return opened;
 }
 

@@ -36,6 +36,10 @@ inline void SetProperty(const Napi::Object& object, const char* name, const Napi
   napi_set_named_property(object.Env(), object, name, value);
 }
 
+inline void SetFlag(const Napi::Object& object, const char* name, bool flag) {
+  SetProperty(object, name, Napi::Boolean::New(object.Env(), flag));
+}
+
 inline void SetProperty(const Napi::Object& object, const char* name, double number) {
   SetProperty(object, name, Napi::Number::New(object.Env(), number));
 }

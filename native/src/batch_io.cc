@@ -19,6 +19,7 @@ Napi::Function BatchIo::Define(Napi::Env env) {
                          InstanceMethod<&BatchIo::ReadTun>("readTun"),
                          InstanceMethod<&BatchIo::WriteTun>("writeTun"),
                          InstanceMethod<&BatchIo::LastStale>("lastStale"),
+                         InstanceMethod<&BatchIo::GsoWorks>("gsoWorks"),
                          InstanceMethod<&BatchIo::Faults>("faults"),
                          InstanceMethod<&BatchIo::Close>("close"),
                      });
@@ -85,6 +86,10 @@ Napi::Value BatchIo::WriteTun(const Napi::CallbackInfo& info) {
 
 Napi::Value BatchIo::LastStale(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), udp_ == nullptr ? 0 : udp_->last_stale());
+}
+
+Napi::Value BatchIo::GsoWorks(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), udp_ != nullptr && udp_->gso_works());
 }
 
 Napi::Value BatchIo::Faults(const Napi::CallbackInfo& info) {

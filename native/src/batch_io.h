@@ -30,6 +30,7 @@ class BatchIo : public Napi::ObjectWrap<BatchIo> {
   Napi::Value ReadTun(const Napi::CallbackInfo& info);
   Napi::Value WriteTun(const Napi::CallbackInfo& info);
   Napi::Value LastStale(const Napi::CallbackInfo& info);
+  Napi::Value GsoWorks(const Napi::CallbackInfo& info);
   Napi::Value Faults(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 

@@ -26,7 +26,7 @@ struct DatagramEntry {
   uint32_t capacity;   // bytes of the slot (receive)
   int32_t status;      // 0, a negative errno, or kSentWithoutLocal
   uint32_t peer;       // the owner's
-  uint32_t reserved;   // 0
+  uint32_t segment;    // bytes of each datagram of a train but its last; 0 = one datagram
   uint16_t family;     // 4 or 6: of both addresses
   uint16_t port;       // of the remote end, host order
   uint32_t scope;      // IPv6 scope id of the remote end, else 0
@@ -36,7 +36,7 @@ struct DatagramEntry {
 static_assert(std::is_trivially_copyable_v<DatagramEntry> && sizeof(DatagramEntry) == 64);
 static_assert(offsetof(DatagramEntry, offset) == 0 && offsetof(DatagramEntry, length) == 4);
 static_assert(offsetof(DatagramEntry, capacity) == 8 && offsetof(DatagramEntry, status) == 12);
-static_assert(offsetof(DatagramEntry, peer) == 16 && offsetof(DatagramEntry, reserved) == 20);
+static_assert(offsetof(DatagramEntry, peer) == 16 && offsetof(DatagramEntry, segment) == 20);
 static_assert(offsetof(DatagramEntry, family) == 24 && offsetof(DatagramEntry, port) == 26);
 static_assert(offsetof(DatagramEntry, scope) == 28 && offsetof(DatagramEntry, remote) == 32);
 static_assert(offsetof(DatagramEntry, local) == 48);
@@ -44,12 +44,16 @@ static_assert(offsetof(DatagramEntry, local) == 48);
 struct FrameEntry {
   uint32_t offset;    // where the IP packet lies
   uint32_t length;    // bytes
-  uint32_t capacity;  // bytes of the slot (read)
+  uint32_t capacity;  // bytes of the slot (read); not 0 = the next entry belongs to the same frame (write)
   int32_t status;     // 0, or a negative errno
 };
 static_assert(std::is_trivially_copyable_v<FrameEntry> && sizeof(FrameEntry) == 16);
 static_assert(offsetof(FrameEntry, offset) == 0 && offsetof(FrameEntry, length) == 4);
 static_assert(offsetof(FrameEntry, capacity) == 8 && offsetof(FrameEntry, status) == 12);
+
+// A call that fills slots stops after this many bytes: a batch that fits the second-level cache is worked on
+// faster than a longer one.
+inline constexpr uint32_t kBatchBytes = 192 * 1024;
 
 // Status of a datagram that was sent, but only after its stale `local` address was dropped.
 inline constexpr int32_t kSentWithoutLocal = 1;

@@ -4,25 +4,49 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
-namespace tuntap2 {
+// In the headers of Linux 6.2 and later.
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
 
-Failure OpenTun(const char* name, bool exclusive, OpenedTun* opened) {
+namespace tuntap2 {
+namespace {
+
+// The pieces of one superpacket: a header and as many payloads as a kernel takes segments.
+constexpr uint32_t kMostPieces = 128;
+
+// Asks for what the kernel may leave to us: first with UDP, which Linux offers from 6.2, then without, then
+// nothing.
+void SwitchOffloadsOn(int fd, OpenedTun* opened) {
+  constexpr unsigned kTcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+  constexpr unsigned kUdp = TUN_F_USO4 | TUN_F_USO6;
+  opened->udp_offload = ioctl(fd, TUNSETOFFLOAD, kTcp | kUdp) == 0;
+  opened->tcp_offload = opened->udp_offload || ioctl(fd, TUNSETOFFLOAD, kTcp) == 0;
+}
+
+}  // namespace
+
+Failure OpenTun(const char* name, bool exclusive, bool vnet_header, OpenedTun* opened) {
   const int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return Failure{errno, "open"};
   ifreq request = {};
   strncpy(request.ifr_name, name, IFNAMSIZ - 1);
   // IFF_TUN_EXCL is the sign bit of the short that carries the flags.
-  request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (exclusive ? IFF_TUN_EXCL : 0));
+  request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (exclusive ? IFF_TUN_EXCL : 0) |
+                                         (vnet_header ? IFF_VNET_HDR : 0));
   if (ioctl(fd, TUNSETIFF, &request) < 0) {
     const Failure failure{errno, "ioctl(TUNSETIFF)"};
     close(fd);
     return failure;
   }
+  if (vnet_header) SwitchOffloadsOn(fd, opened);
   opened->fd = fd;
   memcpy(opened->name, request.ifr_name, IFNAMSIZ);
   opened->name[IFNAMSIZ - 1] = '\0';
@@ -39,9 +63,10 @@ Failure TunName(int fd, char name[IFNAMSIZ]) {
 
 int ReadFrames(int fd, const Column<FrameEntry>& column, FaultTable* faults) {
   uint32_t filled = 0;
+  uint32_t bytes = 0;
   int error = 0;
   // One read per slot bounds the call even on a descriptor that keeps answering 0.
-  for (uint32_t reads = 0; reads < column.slots(); ++reads) {
+  for (uint32_t reads = 0; reads < column.slots() && bytes < kBatchBytes; ++reads) {
     FrameEntry entry = column.Load(filled);
     if (!column.memory().Holds(entry.offset, entry.capacity)) {
       error = EFAULT;
@@ -58,6 +83,7 @@ int ReadFrames(int fd, const Column<FrameEntry>& column, FaultTable* faults) {
     if (length == 0) continue;
     entry.length = static_cast<uint32_t>(length);
     entry.status = 0;
+    bytes += entry.length;
     column.Store(filled++, entry);
   }
   if (error != 0) faults->Count(call::kRead, error);
@@ -65,17 +91,28 @@ int ReadFrames(int fd, const Column<FrameEntry>& column, FaultTable* faults) {
 }
 
 int WriteFrames(int fd, const Column<FrameEntry>& column, uint32_t count, FaultTable* faults) {
+  iovec pieces[kMostPieces];
   int written = 0;
   for (uint32_t index = 0; index < count; ++index) {
-    const FrameEntry entry = column.Load(index);
+    uint32_t piece_count = 0;
     int error = 0;
-    if (!column.memory().Holds(entry.offset, entry.length)) {
-      error = EFAULT;
-    } else {
+    for (bool goes_on = true; goes_on && index < count;) {
+      const FrameEntry entry = column.Load(index);
+      if (!column.memory().Holds(entry.offset, entry.length)) {
+        error = EFAULT;
+      } else if (piece_count == kMostPieces) {
+        error = EMSGSIZE;
+      } else {
+        pieces[piece_count++] = {column.memory().At(entry.offset), entry.length};
+      }
+      goes_on = entry.capacity != 0 && index + 1 < count;
+      if (goes_on) ++index;
+    }
+    if (error == 0) {
       ssize_t length;
       do {
-        length = write(fd, column.memory().At(entry.offset),
-                       entry.length);  // the driver takes all of a frame or none
+        length =
+            writev(fd, pieces, static_cast<int>(piece_count));  // the driver takes all of a frame or none
       } while (length < 0 && errno == EINTR);
       if (length < 0) error = errno;
     }

@@ -13,23 +13,29 @@ namespace tuntap2 {
 
 struct OpenedTun {
   int fd = -1;
+  bool tcp_offload =
+      false;  // with vnet headers: TCP superpackets both ways, checksums left to the other side
+  bool udp_offload = false;  // and UDP ones, from Linux 6.2
   char name[IFNAMSIZ] = {};  // what the kernel called it
 };
 
 // Opens /dev/net/tun and attaches it to the interface `name` (less than IFNAMSIZ bytes; "" and "wg%d" let the
-// kernel choose), made if it is not there. `exclusive` refuses one that is. Non-blocking, close-on-exec; the
-// caller owns the fd.
-Failure OpenTun(const char* name, bool exclusive, OpenedTun* opened);
+// kernel choose), made if it is not there. `exclusive` refuses one that is. With `vnet_header` each frame has
+// ten bytes of virtio_net_hdr before it, and every offload the kernel offers is on. Non-blocking,
+// close-on-exec; the caller owns the fd.
+Failure OpenTun(const char* name, bool exclusive, bool vnet_header, OpenedTun* opened);
 
 // The present name of the interface behind a TUN descriptor: it may have been renamed since.
 Failure TunName(int fd, char name[IFNAMSIZ]);
 
-// Reads one frame per slot, from slot 0, until there is none or every slot is full. Sets `length` and
-// `status` 0. Returns how many slots were filled, or a negative errno if that is the reason why none was.
+// Reads one frame per slot, from slot 0, until there is none, every slot is full, or kBatchBytes were read.
+// Sets `length` and `status` 0. Returns how many slots were filled, or a negative errno if that is the reason
+// why none was.
 int ReadFrames(int fd, const Column<FrameEntry>& column, FaultTable* faults);
 
-// Writes the first `count` frames, count <= column.slots(). A frame that the kernel refuses gets its negative
-// errno as `status`; the others get 0. Returns how many were written.
+// Writes the frames of the first `count` entries, count <= column.slots(): an entry whose `capacity` is not 0
+// goes on in the next, and one write gathers them. A frame that the kernel refuses gets its negative errno as
+// the `status` of its last entry; the others get 0. Returns how many frames were written.
 int WriteFrames(int fd, const Column<FrameEntry>& column, uint32_t count, FaultTable* faults);
 
 }  // namespace tuntap2

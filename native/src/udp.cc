@@ -2,6 +2,7 @@
 #include "udp.h"
 
 #include <arpa/inet.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -10,6 +11,14 @@
 #include <cstring>
 
 #include "poll.h"
+
+// In the headers of Linux 4.18 and 5.0.
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 
 namespace tuntap2 {
 namespace {
@@ -69,6 +78,12 @@ Failure Configure(int fd, const UdpOptions& options, OpenedUdp* opened) {
   if (bind(fd, &address.any, length) < 0) return Failure{errno, "bind"};
   if (getsockname(fd, &address.any, &length) < 0) return Failure{errno, "getsockname"};
   opened->port = ntohs(is_v6 ? address.v6.sin6_port : address.v4.sin_port);
+  if (options.offload) {
+    opened->gro = SetOption(fd, IPPROTO_UDP, UDP_GRO, 1);
+    int segment = 0;
+    socklen_t bytes = sizeof(segment);
+    opened->gso = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, &bytes) == 0;
+  }
   return Failure{};
 }
 
@@ -76,43 +91,53 @@ bool IsZero(const uint8_t (&address)[16]) {
   return std::all_of(std::begin(address), std::end(address), [](uint8_t byte) { return byte == 0; });
 }
 
-// The local address a datagram came to. For IPv4 that is ipi_spec_dst: ipi_addr may be a broadcast address,
-// which no answer can leave from.
-void ReadLocal(const msghdr& header, uint8_t (&local)[16]) {
+// What the kernel tells beside a datagram: the size of the datagrams it joined, and the local address. For
+// IPv4 that is ipi_spec_dst: ipi_addr may be a broadcast address, which no answer can leave from.
+void ReadControl(const msghdr& header, DatagramEntry* entry) {
   for (cmsghdr* control = CMSG_FIRSTHDR(&header); control != nullptr;
        control = CMSG_NXTHDR(const_cast<msghdr*>(&header), control)) {
     if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
       in_pktinfo info;
       memcpy(&info, CMSG_DATA(control), sizeof(info));
-      memcpy(local, &info.ipi_spec_dst, sizeof(info.ipi_spec_dst));
+      memcpy(entry->local, &info.ipi_spec_dst, sizeof(info.ipi_spec_dst));
     } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
       in6_pktinfo info;
       memcpy(&info, CMSG_DATA(control), sizeof(info));
-      memcpy(local, &info.ipi6_addr, sizeof(info.ipi6_addr));
+      memcpy(entry->local, &info.ipi6_addr, sizeof(info.ipi6_addr));
+    } else if (control->cmsg_level == IPPROTO_UDP && control->cmsg_type == UDP_GRO) {
+      int segment = 0;
+      memcpy(&segment, CMSG_DATA(control), sizeof(segment));
+      if (segment > 0) entry->segment = static_cast<uint32_t>(segment);
     }
   }
 }
 
-// Puts the local address into the header's control buffer, which has room for either family.
-void WriteLocal(uint16_t family, const uint8_t (&local)[16], msghdr* header) {
-  const size_t info_bytes = family == 4 ? sizeof(in_pktinfo) : sizeof(in6_pktinfo);
-  memset(header->msg_control, 0, CMSG_SPACE(info_bytes));
-  header->msg_controllen = CMSG_SPACE(info_bytes);
-  cmsghdr* const control = CMSG_FIRSTHDR(header);
-  control->cmsg_len = CMSG_LEN(info_bytes);
+// Adds one control message behind those the header has; its buffer has room for one of each kind.
+template <typename Value>
+void AddControl(msghdr* header, int level, int type, const Value& value) {
+  cmsghdr* const control =
+      reinterpret_cast<cmsghdr*>(static_cast<uint8_t*>(header->msg_control) + header->msg_controllen);
+  header->msg_controllen += CMSG_SPACE(sizeof(Value));
+  control->cmsg_len = CMSG_LEN(sizeof(Value));
+  control->cmsg_level = level;
+  control->cmsg_type = type;
+  memcpy(CMSG_DATA(control), &value, sizeof(Value));
+}
+
+void AddLocal(uint16_t family, const uint8_t (&local)[16], msghdr* header) {
   if (family == 4) {
     in_pktinfo info = {};
     memcpy(&info.ipi_spec_dst, local, sizeof(info.ipi_spec_dst));
-    control->cmsg_level = IPPROTO_IP;
-    control->cmsg_type = IP_PKTINFO;
-    memcpy(CMSG_DATA(control), &info, sizeof(info));
+    AddControl(header, IPPROTO_IP, IP_PKTINFO, info);
   } else {
     in6_pktinfo info = {};  // interface 0: a link-local remote names its own by scope
     memcpy(&info.ipi6_addr, local, sizeof(info.ipi6_addr));
-    control->cmsg_level = IPPROTO_IPV6;
-    control->cmsg_type = IPV6_PKTINFO;
-    memcpy(CMSG_DATA(control), &info, sizeof(info));
+    AddControl(header, IPPROTO_IPV6, IPV6_PKTINFO, info);
   }
+}
+
+void AddSegment(uint32_t segment, msghdr* header) {
+  if (segment != 0) AddControl(header, IPPROTO_UDP, UDP_SEGMENT, static_cast<uint16_t>(segment));
 }
 
 }  // namespace
@@ -145,21 +170,23 @@ int UdpBatch::Receive(const Column<DatagramEntry>& column, uint32_t ready, Fault
   const uint16_t families[2] = {4, 6};
   const int sockets[2] = {(ready & ready::kUdp4) != 0 ? udp4_ : -1, (ready & ready::kUdp6) != 0 ? udp6_ : -1};
   bool is_drained[2] = {sockets[0] < 0, sockets[1] < 0};
-  // Half of the slots at most: a flood on one family leaves the other its half, and the first turn
-  // alternates.
-  const uint32_t quantum = std::clamp(column.slots() / 2, 1u, kBatch);
+  // A quarter of the slots at most: a flood on one family leaves the other its turn, the first turn
+  // alternates, and a batch of trains ends soon after kBatchBytes.
+  const uint32_t quantum = std::clamp(column.slots() / 4, 1u, kBatch);
   uint32_t turn = turn_;
   turn_ ^= 1;
 
   uint32_t taken = 0;  // bounds the call, also when what comes is dropped
   uint32_t filled = 0;
+  uint32_t bytes = 0;
   int error = 0;
-  while (taken < column.slots() && !(is_drained[0] && is_drained[1])) {
+  while (taken < column.slots() && bytes < kBatchBytes && !(is_drained[0] && is_drained[1])) {
     if (!is_drained[turn]) {
       const uint32_t want = std::min(quantum, column.slots() - taken);
       const Taken some = ReceiveSome(sockets[turn], families[turn], column, filled, want, faults);
       taken += some.datagrams;
       filled += some.filled;
+      bytes += some.bytes;
       if (some.error != 0) error = some.error;
       is_drained[turn] = some.is_drained;
     }
@@ -196,6 +223,7 @@ UdpBatch::Taken UdpBatch::ReceiveSome(int fd, uint16_t family, const Column<Data
   if (received > 0) {
     taken.datagrams = static_cast<uint32_t>(received);
     taken.filled = Keep(family, column, first, taken.datagrams, faults);
+    for (uint32_t at = 0; at < taken.datagrams; ++at) taken.bytes += messages_[at].msg_len;
   }
   // Fewer than asked for: the queue was empty, or an error ended the batch. epoll is level-triggered and
   // tells again.
@@ -234,7 +262,8 @@ uint32_t UdpBatch::Keep(uint16_t family, const Column<DatagramEntry>& column, ui
       entry.scope = remote.sin6_scope_id;
       memcpy(entry.remote, &remote.sin6_addr, sizeof(remote.sin6_addr));
     }
-    ReadLocal(message.msg_hdr, entry.local);
+    entry.segment = 0;
+    ReadControl(message.msg_hdr, &entry);
     column.Store(first + kept, entry);
     ++kept;
   }
@@ -288,9 +317,43 @@ void UdpBatch::Prepare(uint32_t at, const Memory& memory, const DatagramEntry& e
     memcpy(&address.v6.sin6_addr, entry.remote, sizeof(address.v6.sin6_addr));
     header.msg_namelen = sizeof(address.v6);
   }
+  const bool is_train = entry.segment != 0 && entry.length > entry.segment;
+  segments_[at] = is_train ? entry.segment : 0;
   header.msg_controllen = 0;
   header.msg_flags = 0;
-  if (!IsZero(entry.local)) WriteLocal(entry.family, entry.local, &header);
+  has_local_[at] = !IsZero(entry.local);
+  if (has_local_[at]) AddLocal(entry.family, entry.local, &header);
+  if (gso_works_) AddSegment(segments_[at], &header);
+}
+
+// Takes the request for segmentation out of a prepared message: it was added last.
+void UdpBatch::DropSegment(uint32_t at) {
+  if (segments_[at] != 0) messages_[at].msg_hdr.msg_controllen -= CMSG_SPACE(sizeof(uint16_t));
+}
+
+// Sends what one call can from the message at `at` on. Returns how many messages left, or -1 with errno.
+int UdpBatch::SendSome(int fd, uint32_t at, uint32_t count) {
+  if (gso_works_) return sendmmsg(fd, &messages_[at], count - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (segments_[at] != 0) return SendSingly(fd, at) ? 1 : -1;
+  uint32_t end = at;
+  while (end < count && segments_[end] == 0) ++end;
+  return sendmmsg(fd, &messages_[at], end - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+// Sends the datagrams of a train one by one. False with errno when one fails; those before it have left, and
+// the rest is all that is left to try again.
+bool UdpBatch::SendSingly(int fd, uint32_t at) {
+  iovec& payload = payloads_[at];
+  const iovec train = payload;
+  for (size_t done = 0; done < train.iov_len; done += segments_[at]) {
+    payload.iov_base = static_cast<uint8_t*>(train.iov_base) + done;
+    payload.iov_len = std::min<size_t>(segments_[at], train.iov_len - done);
+    if (sendmsg(fd, &messages_[at].msg_hdr, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+      payload.iov_len = train.iov_len - done;
+      return false;
+    }
+  }
+  return true;
 }
 
 // Sends the first `count` prepared messages over one socket. sendmmsg stops at the first message that fails
@@ -301,7 +364,7 @@ int UdpBatch::SendRun(int fd, const Column<DatagramEntry>& column, uint32_t coun
   int32_t success = 0;  // the status that the message at `at` will get
   uint32_t at = 0;
   while (at < count) {
-    const int accepted = sendmmsg(fd, &messages_[at], count - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const int accepted = SendSome(fd, at, count);
     if (accepted > 0) {
       for (int i = 0; i < accepted; ++i) {
         column.StoreStatus(indexes_[at++], success);
@@ -311,6 +374,14 @@ int UdpBatch::SendRun(int fd, const Column<DatagramEntry>& column, uint32_t coun
       continue;
     }
     const int error = errno;
+    if (error == EIO && segments_[at] != 0 && gso_works_) {
+      // The device cannot make checksums, which trains need (Linux net/ipv4/udp.c): without trains from now
+      // on.
+      gso_works_ = false;
+      faults->Count(call::kSend, EIO);
+      for (uint32_t later = at; later < count; ++later) DropSegment(later);
+      continue;
+    }
     if (error == EINTR) continue;
     if ((error == EAGAIN || error == ENOBUFS) && patience_ > 0) {
       --patience_;
@@ -320,8 +391,10 @@ int UdpBatch::SendRun(int fd, const Column<DatagramEntry>& column, uint32_t coun
       continue;
     }
     msghdr& header = messages_[at].msg_hdr;
-    if (MayBeStaleLocal(error) && header.msg_controllen != 0) {
+    if (MayBeStaleLocal(error) && has_local_[at]) {
+      has_local_[at] = false;
       header.msg_controllen = 0;
+      if (gso_works_) AddSegment(segments_[at], &header);
       success = kSentWithoutLocal;
       ++last_stale_;
       continue;

@@ -23,11 +23,14 @@ struct UdpOptions {
       -1;  // -1 = as the host has it; the kernel doubles the number for its own bookkeeping
   int send_buffer_bytes = -1;  // "
   int64_t mark = -1;           // SO_MARK, 32 bit unsigned; -1 = none
+  bool offload = false;        // UDP_GRO, where the kernel has it
 };
 
 struct OpenedUdp {
   int fd = -1;
   uint16_t port = 0;  // the real one
+  bool gro = false;   // datagrams of one flow may come joined, as a train
+  bool gso = false;   // trains may be sent
 };
 
 // A socket bound to any address of one family, that tells and takes the local address of each datagram
@@ -43,14 +46,17 @@ class UdpBatch {
   UdpBatch& operator=(const UdpBatch&) = delete;
 
   // Fills slots from slot 0 with datagrams of the sockets named by the bits kUdp4 and kUdp6 of `ready`, until
-  // both are empty or as many datagrams were taken as there are slots. The two take turns, so neither
-  // starves. Datagrams longer than their slot are dropped and counted as recvmmsg/EMSGSIZE. Returns how many
-  // slots were filled, or a negative errno if that is the reason why none was.
+  // both are empty, as many datagrams were taken as there are slots, or kBatchBytes. The two take turns, so
+  // neither starves. Datagrams longer than their slot are dropped and counted as recvmmsg/EMSGSIZE. Returns
+  // how many slots were filled, or a negative errno if that is the reason why none was.
   int Receive(const Column<DatagramEntry>& column, uint32_t ready, FaultTable* faults);
 
   // Sends the first `count` entries in order, count <= column.slots(), and sets the `status` of each: 0,
   // kSentWithoutLocal, or a negative errno. Returns how many were sent.
   int Send(const Column<DatagramEntry>& column, uint32_t count, FaultTable* faults);
+
+  // False once the host refused a train for want of checksum offload.
+  bool gso_works() const { return gso_works_; }
 
   // How many entries of the last Send got kSentWithoutLocal.
   uint32_t last_stale() const { return last_stale_; }
@@ -65,13 +71,14 @@ class UdpBatch {
     sockaddr_in6 v6;
   };
   struct alignas(cmsghdr) Control {
-    uint8_t bytes[CMSG_SPACE(sizeof(in6_pktinfo))];
+    uint8_t bytes[CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int))];
   };
   static_assert(sizeof(in6_pktinfo) >= sizeof(in_pktinfo));
 
   struct Taken {
     uint32_t datagrams = 0;  // taken off the socket
     uint32_t filled = 0;     // of them, kept in slots
+    uint32_t bytes = 0;
     int error = 0;
     bool is_drained = false;
   };
@@ -83,17 +90,23 @@ class UdpBatch {
   int Descriptor(uint16_t family) const;
   void Prepare(uint32_t at, const Memory& memory, const DatagramEntry& entry);
   int SendRun(int fd, const Column<DatagramEntry>& column, uint32_t count, FaultTable* faults);
+  int SendSome(int fd, uint32_t at, uint32_t count);
+  bool SendSingly(int fd, uint32_t at);
+  void DropSegment(uint32_t at);
 
   const int udp4_;
   const int udp6_;
   uint32_t turn_ = 0;  // whose turn it is to be first: 0 = IPv4, 1 = IPv6
   uint32_t last_stale_ = 0;
+  bool gso_works_ = true;  // until the first EIO: then trains leave datagram by datagram
   uint32_t patience_ = 0;  // waits for room in a send buffer that this Send may still make
   mmsghdr messages_[kBatch] = {};
   iovec payloads_[kBatch] = {};
   SocketAddress addresses_[kBatch] = {};
   Control controls_[kBatch] = {};
-  uint32_t indexes_[kBatch] = {};  // which entry of the column a message is for (send)
+  uint32_t indexes_[kBatch] = {};   // which entry of the column a message is for (send)
+  bool has_local_[kBatch] = {};     // whether it names its source address (send)
+  uint32_t segments_[kBatch] = {};  // its datagrams' size if it is a train, else 0 (send)
 };
 
 }  // namespace tuntap2

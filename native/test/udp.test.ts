@@ -71,6 +71,7 @@ describe.each(families)('over IPv$family', ({ family, loopback, second, foreign,
           port: port(a),
           scope: 0,
           status: 0,
+          segment: 0,
         })),
       );
     }

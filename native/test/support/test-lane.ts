@@ -18,6 +18,8 @@ export interface Datagram {
   payload: Uint8Array;
   local?: string;
   scope?: number;
+  /** Bytes of each datagram of a train; 0 = one datagram. */
+  segment?: number;
 }
 
 export interface Received extends Required<Datagram> {
@@ -28,6 +30,8 @@ export interface TestLaneOptions {
   slots?: number;
   slotBytes?: number;
   sendBufferBytes?: number;
+  /** Trains may be sent and come. */
+  offload?: boolean;
 }
 
 export class TestLane {
@@ -44,16 +48,17 @@ export class TestLane {
   readonly column: { receive: number; send: number; read: number; write: number };
   readonly #slotBytes: number;
 
-  constructor({ slots = 64, slotBytes = 2048, sendBufferBytes }: TestLaneOptions = {}) {
+  constructor({ slots = 64, slotBytes = 2048, sendBufferBytes, offload = false }: TestLaneOptions = {}) {
     requireTestNamespace();
     const tun = openTun({ name: 'lane%d', exclusive: true });
     const udp4 = openUdp({
       family: 4,
       port: 0,
       receiveBufferBytes: 4 << 20,
+      offload,
       ...(sendBufferBytes && { sendBufferBytes }),
     });
-    const udp6 = openUdp({ family: 6, port: 0, receiveBufferBytes: 4 << 20 });
+    const udp6 = openUdp({ family: 6, port: 0, receiveBufferBytes: 4 << 20, offload });
     this.name = tun.name;
     this.tun = tun.fd;
     this.udp4 = udp4.fd;
@@ -81,7 +86,8 @@ export class TestLane {
     for (const [which, [column, bytes]] of columns.entries()) {
       for (let index = 0; index < slots; index++) {
         view.setUint32(column + index * bytes, payloads + (which * slots + index) * slotBytes, true);
-        view.setUint32(column + index * bytes + 8, slotBytes, true);
+        // In the write column this field says whether the next entry goes on with the same frame.
+        view.setUint32(column + index * bytes + 8, column === write ? 0 : slotBytes, true);
       }
     }
     this.io = new BatchIo({
@@ -120,6 +126,7 @@ export class TestLane {
       view.setUint32(4, datagram.payload.length, true);
       view.setInt32(12, -9999, true); // must be overwritten
       view.setUint32(16, 0xabcd0000 + index, true);
+      view.setUint32(20, datagram.segment ?? 0, true);
       view.setUint16(24, datagram.family, true);
       view.setUint16(26, datagram.port, true);
       view.setUint32(28, datagram.scope ?? 0, true);
@@ -146,6 +153,7 @@ export class TestLane {
         port: view.getUint16(26, true),
         scope: view.getUint32(28, true),
         status: view.getInt32(12, true),
+        segment: view.getUint32(20, true),
         payload: new Uint8Array(
           this.memory.slice(view.getUint32(0, true), view.getUint32(0, true) + view.getUint32(4, true)),
         ),
@@ -178,6 +186,16 @@ export class TestLane {
       view.setInt32(at + 12, -9999, true);
     }
     return this.io.writeTun(this.memory, frames.length);
+  }
+
+  /** Writes one frame whose bytes lie in several entries. */
+  writePieces(...pieces: Uint8Array[]): number {
+    const view = new DataView(this.memory);
+    for (const index of pieces.keys()) {
+      const isLast = index === pieces.length - 1;
+      view.setUint32(this.column.write + index * FRAME_ENTRY_BYTES + 8, isLast ? 0 : 1, true);
+    }
+    return this.write(...pieces);
   }
 
   writeStatus(index: number): number {
