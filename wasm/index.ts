@@ -51,6 +51,16 @@ export interface PeerStatus {
   readonly lastHandshakeMs: number | null;
 }
 
+/** What the host can take beside single packets. */
+export interface Offloads {
+  /** Trains: entries of the send column with a `segment` (UDP_SEGMENT). */
+  readonly trains: boolean;
+  /** Frames in the write column that are TCP superpackets. */
+  readonly tcp: boolean;
+  /** And UDP ones. */
+  readonly udp: boolean;
+}
+
 /** The core refused a call: a bug of the caller. Match on `code`. */
 export class CoreRefusal extends Error {
   override readonly name = 'CoreRefusal';
@@ -83,6 +93,7 @@ interface Exports {
   set_time(nowMs: number): void;
   set_identity(): number;
   set_mtu(mtu: number): void;
+  set_offloads(bits: number): void;
   add_peer(): number;
   remove_peer(peer: number): number;
   set_endpoint(peer: number): number;
@@ -98,7 +109,7 @@ interface Exports {
   aead(seal: number, aadLength: number, textLength: number): number;
 }
 
-const ABI_VERSION = 1;
+const ABI_VERSION = 2;
 const KEY_BYTES = 32;
 const TAG_BYTES = 16;
 // The control block, as core/src/control.rs draws it.
@@ -181,6 +192,11 @@ export class Core {
   /** The MTU of the TUN device: packets are padded up to it. */
   setMtu(mtu: number): void {
     this.#exports.set_mtu(mtu);
+  }
+
+  /** Which offloads the host has switched on; none at first. */
+  setOffloads({ trains, tcp, udp }: Offloads): void {
+    this.#exports.set_offloads((trains ? 1 : 0) | (tcp ? 2 : 0) | (udp ? 4 : 0));
   }
 
   /** Adds a peer and returns its id. */

@@ -45,6 +45,7 @@ function render(node: NodeStatus): string {
   const head = [
     `${own.name}  port ${own.listenPort}, MTU ${own.mtu}, ${own.addresses.join(', ')}`,
     `  public key  ${own.publicKey}`,
+    `  offloads    ${offloads(own.offloads)}`,
     ...(lane.restarts > 0 ? [`  lane        ${lane.state}, restarted ${lane.restarts} times`] : []),
     ...problems(node),
   ];
@@ -62,6 +63,13 @@ function peerRow(peer: PeerStatus): string[] {
     bytes(BigInt(peer.txBytes)),
     peer.allowedIps.join(', '),
   ];
+}
+
+function offloads({ tunTcp, tunUdp, udpSend, udpReceive }: NodeStatus['interface']['offloads']): string {
+  const states = { 'TUN TCP': tunTcp, 'TUN UDP': tunUdp, 'UDP send': udpSend, 'UDP receive': udpReceive };
+  return Object.entries(states)
+    .map(([name, isOn]) => `${name} ${isOn ? 'on' : 'off'}`)
+    .join(', ');
 }
 
 /** What went wrong since the start, where anything did. */

@@ -11,6 +11,13 @@ export interface NodeStatus {
     readonly listenPort: number;
     readonly mtu: number;
     readonly addresses: readonly string[];
+    /** What the host takes and gives in one call: superpackets at the TUN device, trains at the sockets. */
+    readonly offloads: {
+      readonly tunTcp: boolean;
+      readonly tunUdp: boolean;
+      readonly udpSend: boolean;
+      readonly udpReceive: boolean;
+    };
   };
   readonly lane: {
     readonly state: 'running' | 'restarting';

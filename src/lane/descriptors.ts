@@ -1,7 +1,15 @@
 // What a node opens: the TUN interface and its UDP sockets. They outlive a lane that failed, so that addresses, routes
 // and port stay while a fresh one takes its place; whoever opened them closes them, once.
 
-import { closeDescriptor, openEvent, openTun, openUdp, SystemCallError } from 'node-tuntap2';
+import {
+  closeDescriptor,
+  type OpenedTun,
+  type OpenedUdp,
+  openEvent,
+  openTun,
+  openUdp,
+  SystemCallError,
+} from 'node-tuntap2';
 import { NodeError } from '../errors.ts';
 import type { LaneDescriptors } from './messages.ts';
 
@@ -34,9 +42,11 @@ export class Descriptors {
       keep(udp4.fd);
       const udp6 = openIpv6Socket(udp4.port);
       if (udp6 !== undefined) keep(udp6);
-      const tun = keep(openInterface(interfaceName));
+      const tun = openInterface(interfaceName);
+      keep(tun.fd);
       const event = keep(openEvent());
-      return new Descriptors({ tun, udp4: udp4.fd, udp6, event }, udp4.port);
+      const offloads = { gso: udp4.gso, gro: udp4.gro, tcp: tun.tcpOffload, udp: tun.udpOffload };
+      return new Descriptors({ tun: tun.fd, udp4: udp4.fd, udp6, event, offloads }, udp4.port);
     } catch (error) {
       for (const fd of opened) closeDescriptor(fd);
       throw error;
@@ -50,9 +60,15 @@ export class Descriptors {
   }
 }
 
-function openSocket(family: 4 | 6, port: number): { fd: number; port: number } {
+function openSocket(family: 4 | 6, port: number): OpenedUdp {
   try {
-    return openUdp({ family, port, receiveBufferBytes: UDP_BUFFER_BYTES, sendBufferBytes: UDP_BUFFER_BYTES });
+    return openUdp({
+      family,
+      port,
+      receiveBufferBytes: UDP_BUFFER_BYTES,
+      sendBufferBytes: UDP_BUFFER_BYTES,
+      offload: true,
+    });
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     switch (error.code) {
@@ -84,9 +100,9 @@ function openIpv6Socket(port: number): number | undefined {
   }
 }
 
-function openInterface(name: string): number {
+function openInterface(name: string): OpenedTun {
   try {
-    return openTun({ name, exclusive: true }).fd;
+    return openTun({ name, exclusive: true, vnetHeader: true });
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     throw interfaceFault(name, error);

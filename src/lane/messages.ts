@@ -38,6 +38,17 @@ export interface LaneDescriptors {
   readonly udp4: number;
   readonly udp6: number | undefined;
   readonly event: number;
+  readonly offloads: LaneOffloads;
+}
+
+/** What the host was found to have. */
+export interface LaneOffloads {
+  /** Trains of datagrams out (UDP_SEGMENT) and in (UDP_GRO). */
+  readonly gso: boolean;
+  readonly gro: boolean;
+  /** Superpackets of TCP and UDP to and from the TUN device. */
+  readonly tcp: boolean;
+  readonly udp: boolean;
 }
 
 export type ToLane =
@@ -60,6 +71,8 @@ export interface LaneStatus {
   readonly drops: ReadonlyMap<string, bigint>;
   /** System calls that failed, counted by call and errno. */
   readonly faults: readonly Fault[];
+  /** Whether trains are sent: false once the host refused one. */
+  readonly sendsTrains: boolean;
 }
 
 export type FromLane =

@@ -25,6 +25,7 @@ class Lane {
   readonly #port: MessagePort;
   readonly #core: Core;
   readonly #io: BatchIo;
+  readonly #hasGso: boolean;
   readonly #peers = new Map<string, number>();
   #nextTick = 0;
   #nextFaultReport = 0;
@@ -35,6 +36,9 @@ class Lane {
     this.#core = new Core(compile(), { log: onPanic }, nowMs());
     this.#io = new BatchIo({ ...descriptors, ...this.#core.layout });
     this.#core.setMtu(settings.mtu);
+    const { gso, tcp, udp } = descriptors.offloads;
+    this.#hasGso = gso;
+    this.#core.setOffloads({ trains: gso, tcp, udp });
     this.#core.setIdentity(settings.privateKey);
     settings.privateKey.fill(0);
     for (const peer of settings.peers) {
@@ -129,7 +133,8 @@ class Lane {
       };
     });
     const faults: Fault[] = this.#io.faults();
-    return { peers, drops: this.#core.drops(), faults };
+    const sendsTrains = this.#hasGso && this.#io.gsoWorks;
+    return { peers, drops: this.#core.drops(), faults, sendsTrains };
   }
 
   #post(message: FromLane): void {

@@ -11,7 +11,7 @@ import { NodeSocket, refuseSecond } from '../control/node-socket.ts';
 import type { ControlTarget, NodeStatus, PeerStatus } from '../control/target.ts';
 import { ConfigError, NodeError } from '../errors.ts';
 import { Descriptors } from '../lane/descriptors.ts';
-import type { LaneEndpoint, LanePeer, LanePeerStatus, LaneStatus } from '../lane/messages.ts';
+import type { LaneEndpoint, LaneOffloads, LanePeer, LanePeerStatus, LaneStatus } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import { literalEndpoint, NameResolver, type ResolvedEndpoint } from './endpoints.ts';
 import { setUpInterface, tunnelMtu } from './interface.ts';
@@ -38,6 +38,7 @@ export class Node implements ControlTarget {
   readonly #startedSeconds = Math.floor(Date.now() / 1000);
   #lane: Supervisor | undefined;
   #port = 0;
+  #hostOffloads: LaneOffloads = { gso: false, gro: false, tcp: false, udp: false };
   #mtu = 0;
   #fail: (reason: NodeError) => void = () => {};
 
@@ -84,6 +85,7 @@ export class Node implements ControlTarget {
     const descriptors = openDescriptors(config);
     this.#undo.defer(() => descriptors.close());
     this.#port = descriptors.port;
+    this.#hostOffloads = descriptors.all.offloads;
     if (descriptors.all.udp6 === undefined)
       log.warn('this host has no IPv6: peers are reached over IPv4 only');
 
@@ -158,6 +160,11 @@ export class Node implements ControlTarget {
     return resolver;
   }
 
+  #offloads(lane: LaneStatus | undefined): NodeStatus['interface']['offloads'] {
+    const { tcp, udp, gso, gro } = this.#hostOffloads;
+    return { tunTcp: tcp, tunUdp: udp, udpSend: lane?.sendsTrains ?? gso, udpReceive: gro };
+  }
+
   async status(): Promise<NodeStatus> {
     const { config, version } = this.#options;
     const lane = await this.#lane?.status();
@@ -172,6 +179,7 @@ export class Node implements ControlTarget {
         listenPort: this.#port,
         mtu: this.#mtu,
         addresses: config.interface.addresses.map(renderInterface),
+        offloads: this.#offloads(lane),
       },
       lane: {
         state: this.#lane?.isRunning === true ? 'running' : 'restarting',

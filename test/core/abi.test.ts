@@ -51,6 +51,7 @@ test('it exports and imports what the wrapper knows, and nothing else', () => {
     'set_endpoint',
     'set_identity',
     'set_mtu',
+    'set_offloads',
     'set_time',
     'stale_sources',
     'tick',

@@ -5,6 +5,8 @@ import { type Core, Core as CoreClass, compile } from 'wireguard-wasm';
 
 const DATAGRAM_BYTES = 64;
 const FRAME_BYTES = 16;
+/** struct virtio_net_hdr, before each frame; all zero for a packet that is whole. */
+const VNET_HEADER_BYTES = 10;
 const START_MS = 1_000;
 
 export interface Datagram {
@@ -33,7 +35,8 @@ export class CoreHarness {
   /** Hands frames to the core as the TUN device would; returns what leaves. */
   send(...frames: readonly Uint8Array[]): Datagram[] {
     for (const [slot, frame] of frames.entries()) {
-      this.#fill(this.core.layout.readColumn + slot * FRAME_BYTES, frame);
+      const withHeader = Uint8Array.of(...new Uint8Array(VNET_HEADER_BYTES), ...frame);
+      this.#fill(this.core.layout.readColumn + slot * FRAME_BYTES, withHeader);
     }
     return this.#datagrams(this.core.outbound(frames.length));
   }
@@ -85,7 +88,7 @@ export class CoreHarness {
 
   #frames(count: number): Uint8Array[] {
     return Array.from({ length: count }, (_, index) =>
-      this.#payload(this.core.layout.writeColumn + index * FRAME_BYTES),
+      this.#payload(this.core.layout.writeColumn + index * FRAME_BYTES).subarray(VNET_HEADER_BYTES),
     );
   }
 }

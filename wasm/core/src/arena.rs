@@ -7,6 +7,8 @@
 
 use std::ops::{Deref, DerefMut};
 
+use crate::offload::coalesce::Coalescer;
+use crate::offload::vnet::VNET_HEADER_BYTES;
 use crate::packet::address::Endpoint;
 
 /// Datagrams taken in by one call; 64 is where `recvmmsg` stops gaining.
@@ -15,17 +17,23 @@ pub const RECEIVE_SLOTS: usize = 64;
 pub const READ_SLOTS: usize = 64;
 /// Messages that can wait for one `sendUdp`: a batch of frames, a staged backlog, a round of handshakes.
 pub const SEND_SLOTS: usize = 512;
-/// Frames that can wait for one `writeTun`.
-pub const WRITE_SLOTS: usize = RECEIVE_SLOTS;
+/// Pieces of frames that can wait for one `writeTun`: each received slot can hold 64 datagrams.
+pub const WRITE_SLOTS: usize = RECEIVE_SLOTS * 64;
 
 /// Largest UDP payload or IP packet there is.
 const LARGEST_PACKET: usize = 65_535;
 /// Room after a frame for padding to 16 bytes, and after a plaintext for its tag.
 const SLACK: usize = 64;
+/// Bytes before each packet of the write arena, of which the last hold its vnet header.
+const WRITE_HEADROOM: usize = 16;
+/// Bytes of one GSO send: an IPv4 packet less its headers, rounded down as other implementations do.
+const LONGEST_TRAIN_BYTES: u32 = 65_000;
+/// Datagrams of one GSO send. Linux `UDP_MAX_SEGMENTS` is 64 in some versions and 128 in others; 63 is safe in all.
+const LONGEST_TRAIN: u32 = 63;
 /// One slot. Not a power of two, so that the first bytes of all slots do not share a cache set.
 pub const SLOT_BYTES: usize = LARGEST_PACKET + 1 + SLACK + 64;
-/// Bytes of one queue: as many largest packets as one call can take in.
-const QUEUE_BYTES: usize = RECEIVE_SLOTS * SLOT_BYTES;
+/// Bytes of one queue: as many largest packets as one call can take in, and what each of their segments adds.
+const QUEUE_BYTES: usize = RECEIVE_SLOTS * (SLOT_BYTES + 64 * 64);
 /// Arguments and results of control calls.
 pub const CONTROL_BYTES: usize = 16_384;
 
@@ -39,7 +47,8 @@ pub struct Datagram {
     /// 0, a negative errno, or 1: sent, but only after the stale source address was dropped.
     pub status: i32,
     pub peer: u32,
-    pub reserved: u32,
+    /// Bytes of each datagram of a train but its last, which may be shorter; 0 = one datagram.
+    pub segment: u32,
     pub endpoint: Endpoint,
 }
 const _: () = assert!(size_of::<Datagram>() == 64);
@@ -123,11 +132,16 @@ impl Slots<Datagram> {
         Slots { bytes, column: (0..RECEIVE_SLOTS).map(entry).collect() }
     }
 
-    /// The datagram in `slot` and where it came from; `None` if the host's length does not fit the slot.
-    pub fn datagram(&self, slot: usize) -> Option<(&[u8], Endpoint)> {
+    /// The datagrams in `slot`, one after the other, and where they came from; `None` if there is
+    /// nothing, or the host's length does not fit the slot.
+    pub fn datagrams_in(&self, slot: usize) -> Option<(core::slice::Chunks<'_, u8>, Endpoint)> {
         let entry = self.column.get(slot)?;
-        let bytes = filled(&self.bytes, slot, entry.length)?;
-        Some((bytes, entry.endpoint))
+        let bytes = filled(&self.bytes, slot, entry.length).filter(|bytes| !bytes.is_empty())?;
+        let segment = match entry.segment as usize {
+            0 => bytes.len(),
+            segment => segment,
+        };
+        Some((bytes.chunks(segment), entry.endpoint))
     }
 
     /// Fills a slot as the host would. For tests.
@@ -145,46 +159,87 @@ impl Slots<Frame> {
         let origin = address_of(&bytes);
         let entry = |slot: usize| Frame {
             offset: origin.wrapping_add((slot * SLOT_BYTES) as u32),
-            capacity: LARGEST_PACKET as u32,
+            capacity: (LARGEST_PACKET + VNET_HEADER_BYTES) as u32,
             ..Frame::default()
         };
         Slots { bytes, column: (0..READ_SLOTS).map(entry).collect() }
     }
 
-    /// The frame in `slot`, followed by zeros up to `padded(length)`; `None` if its length does not fit.
-    pub fn padded_frame(&mut self, slot: usize, padded: impl Fn(usize) -> usize) -> Option<PaddedFrame<'_>> {
+    /// The frame in `slot`: its vnet header, and its packet with [`SLACK`] bytes behind it that may be written. `None` if
+    /// the host's length does not fit.
+    pub fn frame(&mut self, slot: usize) -> Option<(&[u8; VNET_HEADER_BYTES], ReadPacket<'_>)> {
         let length = self.column.get(slot)?.length as usize;
-        if length > LARGEST_PACKET {
+        if length > LARGEST_PACKET + VNET_HEADER_BYTES {
             return None;
         }
         let start = slot * SLOT_BYTES;
-        let total = padded(length).clamp(length, length + SLACK);
-        let bytes = self.bytes.get_mut(start..start + total)?;
-        bytes.get_mut(length..)?.fill(0);
-        Some(PaddedFrame { bytes, length })
+        let bytes = self.bytes.get_mut(start..start + length + SLACK)?;
+        let (header, bytes) = bytes.split_first_chunk_mut::<VNET_HEADER_BYTES>()?;
+        let length = length.checked_sub(VNET_HEADER_BYTES)?;
+        Some((header, ReadPacket { bytes, length }))
     }
 
     /// Fills a slot as the host would. For tests.
     #[cfg(test)]
     pub fn fill(&mut self, slot: usize, frame: &[u8]) {
-        self.bytes[slot * SLOT_BYTES..][..frame.len()].copy_from_slice(frame);
-        self.column[slot].length = frame.len() as u32;
+        self.fill_with_header(slot, &[0; VNET_HEADER_BYTES], frame);
+    }
+
+    #[cfg(test)]
+    pub fn fill_with_header(&mut self, slot: usize, header: &[u8; VNET_HEADER_BYTES], packet: &[u8]) {
+        let bytes = &mut self.bytes[slot * SLOT_BYTES..];
+        bytes[..VNET_HEADER_BYTES].copy_from_slice(header);
+        bytes[VNET_HEADER_BYTES..][..packet.len()].copy_from_slice(packet);
+        self.column[slot].length = (VNET_HEADER_BYTES + packet.len()) as u32;
     }
 }
 
-/// A frame and the zeros that hide its exact length on the wire. WireGuard paper §5.4.6.
-pub struct PaddedFrame<'a> {
-    bytes: &'a [u8],
+/// A packet as it was read, in place, with room behind it.
+pub struct ReadPacket<'a> {
+    bytes: &'a mut [u8],
     length: usize,
 }
 
-impl<'a> PaddedFrame<'a> {
-    pub fn packet(&self) -> &'a [u8] {
+impl ReadPacket<'_> {
+    pub fn packet(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    pub fn padded(&self) -> &'a [u8] {
-        self.bytes
+    pub fn packet_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.length).unwrap_or_default()
+    }
+
+    /// Runs `work` on the bytes from `start` to `end` with zeros behind them up to `padded` bytes: what hides a packet's
+    /// exact length on the wire (WireGuard paper §5.4.6). What lay there is put back: it is the next segment's payload.
+    pub fn with_padding(&mut self, start: usize, end: usize, padded: usize, work: impl FnOnce(&[u8])) {
+        let mut saved = [0; 16];
+        let padding = padded.saturating_sub(end - start).min(saved.len());
+        let Some((packet, behind)) =
+            self.bytes.get_mut(start..).and_then(|b| b.split_at_mut_checked(end - start))
+        else {
+            return;
+        };
+        let Some(behind) = behind.get_mut(..padding) else { return work(packet) };
+        saved.iter_mut().zip(&*behind).for_each(|(to, from)| *to = *from);
+        behind.fill(0);
+        work(self.bytes.get(start..end + padding).unwrap_or_default());
+        if let Some(behind) = self.bytes.get_mut(end..end + padding) {
+            behind.iter_mut().zip(&saved).for_each(|(to, from)| *to = *from);
+        }
+    }
+}
+
+/// What the host fills before a call.
+pub struct Intake {
+    /// Datagrams from the underlay.
+    pub receive: Slots<Datagram>,
+    /// Frames from the TUN device.
+    pub read: Slots<Frame>,
+}
+
+impl Intake {
+    pub fn new() -> Self {
+        Intake { receive: Slots::datagrams(), read: Slots::frames() }
     }
 }
 
@@ -203,6 +258,7 @@ pub struct Queue<E> {
     pub column: Box<[E]>,
     used: usize,
     count: usize,
+    sends_trains: bool,
 }
 
 impl<E: Copy + Default> Queue<E> {
@@ -212,6 +268,7 @@ impl<E: Copy + Default> Queue<E> {
             column: vec![E::default(); slots].into_boxed_slice(),
             used: 0,
             count: 0,
+            sends_trains: false,
         }
     }
 
@@ -250,10 +307,14 @@ impl<E: Copy + Default> Queue<E> {
 }
 
 pub type SendQueue = Queue<Datagram>;
-pub type WriteQueue = Queue<Frame>;
 
 impl Queue<Datagram> {
+    /// Queues the first `length` bytes of the room last handed out for `peer`, behind its last message in one train where
+    /// the host sends trains.
     pub fn push(&mut self, length: usize, endpoint: Endpoint, peer: u32) {
+        if self.sends_trains && self.couple(length as u32, &endpoint, peer) {
+            return;
+        }
         self.push_entry(length, |offset| Datagram {
             offset,
             length: length as u32,
@@ -263,31 +324,104 @@ impl Queue<Datagram> {
         });
     }
 
+    /// Whether the host sends trains (UDP_SEGMENT).
+    pub fn send_trains(&mut self, does: bool) {
+        self.sends_trains = does;
+    }
+
+    /// Lengthens the last train by one datagram if it may be: all of one size, but a shorter last.
+    fn couple(&mut self, length: u32, endpoint: &Endpoint, peer: u32) -> bool {
+        let Some(train) = self.count.checked_sub(1).and_then(|last| self.column.get_mut(last)) else {
+            return false;
+        };
+        let segment = if train.segment == 0 { train.length } else { train.segment };
+        let is_open = segment > 0 && train.length % segment == 0 && train.length / segment < LONGEST_TRAIN;
+        let fits = length <= segment && train.length + length <= LONGEST_TRAIN_BYTES;
+        if !is_open || !fits || train.peer != peer || train.endpoint != *endpoint {
+            return false;
+        }
+        let Some(end) = self.used.checked_add(length as usize).filter(|&end| end <= self.bytes.len()) else {
+            return false;
+        };
+        train.segment = segment;
+        train.length += length;
+        self.used = end;
+        true
+    }
+
     /// The queued messages, as the wire would see them. For tests.
     #[cfg(test)]
     pub fn messages(&self) -> Vec<(Vec<u8>, Endpoint)> {
         let origin = address_of(&self.bytes);
-        let message = |entry: &Datagram| {
+        let messages = |entry: &Datagram| {
             let start = entry.offset.wrapping_sub(origin) as usize;
-            (self.bytes[start..start + entry.length as usize].to_vec(), entry.endpoint)
+            let bytes = &self.bytes[start..start + entry.length as usize];
+            let segment = if entry.segment == 0 { bytes.len() } else { entry.segment as usize };
+            bytes.chunks(segment).map(|message| (message.to_vec(), entry.endpoint)).collect::<Vec<_>>()
         };
-        self.column[..self.count].iter().map(message).collect()
+        self.column[..self.count].iter().flat_map(messages).collect()
     }
 }
 
-impl Queue<Frame> {
-    pub fn push(&mut self, length: usize) {
-        self.push_entry(length, |offset| Frame { offset, length: length as u32, ..Frame::default() });
+/// Packets for the TUN device: decrypted one behind the other, joined to frames when the batch is complete.
+pub struct WriteArena {
+    bytes: Pages,
+    pub column: Box<[Frame]>,
+    used: usize,
+    count: usize,
+    pub coalescer: Coalescer,
+}
+
+impl WriteArena {
+    pub fn new() -> Self {
+        WriteArena {
+            bytes: Pages::zeroed(QUEUE_BYTES),
+            column: vec![Frame::default(); WRITE_SLOTS].into_boxed_slice(),
+            used: 0,
+            count: 0,
+            coalescer: Coalescer::new(WRITE_SLOTS),
+        }
     }
 
-    /// The queued frames, as the TUN device would see them. For tests.
+    pub fn clear(&mut self) {
+        self.used = 0;
+        self.count = 0;
+        self.coalescer.clear();
+    }
+
+    /// Where the next packet may be decrypted to, or `None` when the bytes have run out.
+    pub fn room(&mut self, length: usize) -> Option<&mut [u8]> {
+        let start = self.used.checked_add(WRITE_HEADROOM)?;
+        self.bytes.get_mut(start..start.checked_add(length)?)
+    }
+
+    /// Takes the first `length` bytes of the room last handed out as a packet. False when the batch is full.
+    pub fn push(&mut self, length: usize) -> bool {
+        let start = self.used + WRITE_HEADROOM;
+        self.used = (start + length).next_multiple_of(16);
+        self.coalescer.push(&mut self.bytes, start, length)
+    }
+
+    /// Completes the batch: the entries of all frames. Returns how many there are.
+    pub fn finish(&mut self) -> usize {
+        let origin = address_of(&self.bytes);
+        self.count = self.coalescer.finish(&mut self.bytes, origin, &mut self.column);
+        self.count
+    }
+
+    /// The frames with their vnet headers, as the TUN device would see them. For tests.
     #[cfg(test)]
     pub fn frames(&self) -> Vec<Vec<u8>> {
         let origin = address_of(&self.bytes);
-        let frame = |entry: &Frame| {
+        let mut frames = vec![Vec::new()];
+        for entry in &self.column[..self.count] {
             let start = entry.offset.wrapping_sub(origin) as usize;
-            self.bytes[start..start + entry.length as usize].to_vec()
-        };
-        self.column[..self.count].iter().map(frame).collect()
+            frames.last_mut().unwrap().extend(&self.bytes[start..start + entry.length as usize]);
+            if entry.capacity == 0 {
+                frames.push(Vec::new());
+            }
+        }
+        frames.pop();
+        frames
     }
 }

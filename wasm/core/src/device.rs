@@ -8,7 +8,7 @@ use boringtun::noise::Tunn;
 use boringtun::x25519::PublicKey;
 
 use crate::allowed_ips::{AllowedIps, Prefix};
-use crate::arena::{Datagram, Frame, SEND_SLOTS, SendQueue, Slots, WRITE_SLOTS, WriteQueue};
+use crate::arena::{Intake, SEND_SLOTS, SendQueue, WriteArena};
 use crate::counters::Counters;
 use crate::handshake_gate::{self, Identity};
 use crate::host;
@@ -42,9 +42,7 @@ const INITIATIONS_PER_TICK: usize = 24;
 const TICK_RESERVE: usize = 130;
 
 pub struct Device {
-    pub receive: Slots<Datagram>,
-    pub read: Slots<Frame>,
-    pub write: WriteQueue,
+    pub write: WriteArena,
     pub shared: Shared,
     pub identity: Option<Identity>,
     pub indices: IndexTable,
@@ -53,7 +51,7 @@ pub struct Device {
     free: Vec<u32>,
     pub(crate) by_key: HashMap<[u8; 32], u32>,
     tick_cursor: usize,
-    mtu: usize,
+    pub(crate) mtu: usize,
 }
 
 /// What a new peer is made of.
@@ -65,20 +63,26 @@ pub struct PeerSettings {
 }
 
 thread_local! {
-    static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) };
+    static DEVICE: RefCell<Option<(Device, Intake)>> = const { RefCell::new(None) };
 }
 
 /// Runs `work` on the one device of this core, made on first use.
 pub fn with<R>(work: impl FnOnce(&mut Device) -> R) -> R {
-    DEVICE.with_borrow_mut(|device| work(device.get_or_insert_with(Device::new)))
+    with_intake(|device, _| work(device))
+}
+
+/// The same, with what the host has filled in.
+pub fn with_intake<R>(work: impl FnOnce(&mut Device, &mut Intake) -> R) -> R {
+    DEVICE.with_borrow_mut(|pair| {
+        let (device, intake) = pair.get_or_insert_with(|| (Device::new(), Intake::new()));
+        work(device, intake)
+    })
 }
 
 impl Device {
     pub fn new() -> Self {
         Device {
-            receive: Slots::datagrams(),
-            read: Slots::frames(),
-            write: WriteQueue::new(WRITE_SLOTS),
+            write: WriteArena::new(),
             shared: Shared {
                 send: SendQueue::new(SEND_SLOTS),
                 counters: Counters::new(),
@@ -104,13 +108,15 @@ impl Device {
         Ok(())
     }
 
+    /// Which offloads the host has: trains of datagrams, and superpackets of TCP and UDP into the TUN device.
+    pub fn set_offloads(&mut self, trains: bool, tcp: bool, udp: bool) {
+        self.shared.send.send_trains(trains);
+        self.write.coalescer.allow(tcp, udp);
+    }
+
     /// Packets are padded up to this length and no further.
     pub fn set_mtu(&mut self, mtu: usize) {
         self.mtu = mtu;
-    }
-
-    pub fn mtu(&self) -> usize {
-        self.mtu
     }
 
     /// Adds a peer and returns its id, which may be used again after it is removed.

@@ -1,31 +1,37 @@
 //! The walk of a datagram from the underlay: form → receiver index or static key → peer → decapsulate →
 //! whole-table source check → frame for the TUN device. What fails is counted and answered with silence.
 
+use crate::arena::Intake;
 use crate::counters::DropReason;
 use crate::device::Device;
 use crate::handshake_gate;
 use crate::host::{self, Millis};
 use crate::message::Message;
+use crate::packet::address::Endpoint;
 use crate::packet::ip::IpHeader;
 
 impl Device {
-    /// Takes the first `count` datagrams of the receive column. Returns the frames to write; replies wait in
-    /// the send column.
-    pub fn inbound(&mut self, count: usize) -> usize {
+    /// Takes the datagrams of the first `count` entries of the receive column. Returns the entries to write; replies wait
+    /// in the send column.
+    pub fn inbound(&mut self, intake: &Intake, count: usize) -> usize {
         let now = host::now();
         self.write.clear();
         self.shared.send.clear();
         for slot in 0..count {
-            if let Err(reason) = self.take_datagram(slot, now) {
-                self.shared.counters.drop(reason);
+            let Some((datagrams, from)) = intake.receive.datagrams_in(slot) else {
+                self.shared.counters.drop(DropReason::MalformedMessage);
+                continue;
+            };
+            for datagram in datagrams {
+                if let Err(reason) = self.take_datagram(datagram, from, now) {
+                    self.shared.counters.drop(reason);
+                }
             }
         }
-        self.write.count()
+        self.write.finish()
     }
 
-    fn take_datagram(&mut self, slot: usize, now: Millis) -> Result<(), DropReason> {
-        // The parts of the device are borrowed one by one: the datagram stays where the host put it.
-        let (datagram, from) = self.receive.datagram(slot).ok_or(DropReason::MalformedMessage)?;
+    fn take_datagram(&mut self, datagram: &[u8], from: Endpoint, now: Millis) -> Result<(), DropReason> {
         let message = Message::parse(datagram).ok_or(DropReason::MalformedMessage)?;
         let id = match message {
             Message::Initiation { ephemeral, .. } => {
@@ -63,8 +69,7 @@ impl Device {
                 if self.allowed_ips.lookup(header.source) != Some(id) {
                     return Err(DropReason::SourceNotAllowed);
                 }
-                self.write.push(header.total_length);
-                Ok(())
+                self.write.push(header.total_length).then_some(()).ok_or(DropReason::ArenaFull)
             }
         }
     }

@@ -14,6 +14,7 @@ mod host;
 mod inbound;
 mod index_table;
 mod message;
+mod offload;
 mod outbound;
 mod packet;
 mod peer;
@@ -28,7 +29,7 @@ use control::ControlBlock;
 use counters::DropReason;
 use device::Refusal;
 
-const ABI_VERSION: u32 = 1;
+const ABI_VERSION: u32 = 2;
 
 thread_local! {
     static CONTROL: RefCell<ControlBlock> = RefCell::new(ControlBlock::new());
@@ -49,9 +50,9 @@ fn answer(result: Result<(), Refusal>) -> i32 {
 pub extern "C" fn layout() -> u32 {
     let (control, control_bytes) =
         CONTROL.with_borrow(|block| (address_of(block.bytes()), block.bytes().len()));
-    let block = device::with(|device| {
-        let (receive, send) = (&device.receive.column, &device.shared.send.column);
-        let (read, write) = (&device.read.column, &device.write.column);
+    let block = device::with_intake(|device, intake| {
+        let (receive, send) = (&intake.receive.column, &device.shared.send.column);
+        let (read, write) = (&intake.read.column, &device.write.column);
         let counters = &device.shared.counters.drops;
         [
             [ABI_VERSION, 0],
@@ -90,6 +91,13 @@ pub extern "C" fn set_identity() -> i32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn set_mtu(mtu: u32) {
     device::with(|device| device.set_mtu(mtu as usize));
+}
+
+/// Which offloads the host has switched on: bit 0 trains of datagrams (UDP_SEGMENT), bit 1 TCP superpackets into the TUN
+/// device, bit 2 UDP ones.
+#[unsafe(no_mangle)]
+pub extern "C" fn set_offloads(bits: u32) {
+    device::with(|device| device.set_offloads(bits & 1 != 0, bits & 2 != 0, bits & 4 != 0));
 }
 
 /// Adds the peer described in the control block and returns its id.
@@ -151,7 +159,7 @@ pub extern "C" fn inbound(count: u32) -> i32 {
     if count as usize > RECEIVE_SLOTS {
         return Refusal::CountTooLarge as i32;
     }
-    device::with(|device| device.inbound(count as usize)) as i32
+    device::with_intake(|device, intake| device.inbound(intake, count as usize)) as i32
 }
 
 /// How many messages the last call left in the send column.
@@ -166,7 +174,7 @@ pub extern "C" fn outbound(count: u32) -> i32 {
     if count as usize > READ_SLOTS {
         return Refusal::CountTooLarge as i32;
     }
-    device::with(|device| device.outbound(count as usize)) as i32
+    device::with_intake(|device, intake| device.outbound(intake, count as usize)) as i32
 }
 
 /// Does what time alone makes due. Returns how many messages wait in the send column.

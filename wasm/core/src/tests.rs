@@ -6,9 +6,11 @@ use std::net::Ipv4Addr;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::allowed_ips::Prefix;
+use crate::arena::Intake;
 use crate::counters::DropReason;
 use crate::device::{Device, PeerSettings, Refusal};
 use crate::host;
+use crate::offload::vnet::VNET_HEADER_BYTES;
 use crate::packet::address::{Address, Endpoint};
 
 const PEER: u32 = 0;
@@ -16,6 +18,7 @@ const MTU: usize = 1420;
 
 struct Node {
     device: Device,
+    intake: Intake,
     place: Endpoint,
     overlay: [u8; 4],
     /// Packets that reached the TUN device.
@@ -69,21 +72,28 @@ impl Node {
             .unwrap();
         assert_eq!(id, PEER);
         device.allow(PEER, host_prefix([10, 9, 0, other])).unwrap();
-        Node { device, place: place(own, 51820), overlay: [10, 9, 0, own], delivered: Vec::new() }
+        Node {
+            device,
+            intake: Intake::new(),
+            place: place(own, 51820),
+            overlay: [10, 9, 0, own],
+            delivered: Vec::new(),
+        }
     }
 
     /// Hands one frame to the device as the TUN would, and returns what leaves.
     fn send(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
-        self.device.read.fill(0, frame);
-        self.device.outbound(1);
+        self.intake.read.fill(0, frame);
+        self.device.outbound(&mut self.intake, 1);
         self.drain()
     }
 
     /// Hands one datagram to the device; frames go to `delivered`, replies are returned.
     fn receive(&mut self, datagram: &[u8], from: Endpoint) -> Vec<Vec<u8>> {
-        self.device.receive.fill(0, datagram, from);
-        self.device.inbound(1);
-        self.delivered.extend(self.device.write.frames());
+        self.intake.receive.fill(0, datagram, from);
+        self.device.inbound(&self.intake, 1);
+        let packets = self.device.write.frames().into_iter().map(|frame| frame[VNET_HEADER_BYTES..].to_vec());
+        self.delivered.extend(packets);
         self.drain()
     }
 
@@ -504,12 +514,16 @@ fn rubbish_is_counted_and_never_answered() {
 #[test]
 fn a_lying_host_is_refused_not_believed() {
     let mut pair = Pair::new(Options::default());
-    pair.a.device.receive.column[0].length = u32::MAX;
-    pair.a.device.read.column[0].length = 65_536;
-    assert_eq!(pair.a.device.inbound(1), 0);
-    assert_eq!(pair.a.device.outbound(1), 0);
+    pair.a.intake.receive.column[0].length = u32::MAX;
+    for (lie, length) in [65_546, u32::MAX, 9].into_iter().enumerate() {
+        pair.a.intake.read.column[0].length = length;
+        assert_eq!(pair.a.device.outbound(&mut pair.a.intake, 1), 0);
+        assert_eq!(pair.a.drops(DropReason::FrameMalformed), lie as u64 + 1);
+    }
+    assert_eq!(pair.a.device.inbound(&pair.a.intake, 1), 0);
     assert_eq!(pair.a.drops(DropReason::MalformedMessage), 1);
-    assert_eq!(pair.a.drops(DropReason::FrameMalformed), 1);
+    pair.a.receive(&[], place(66, 6));
+    assert_eq!(pair.a.drops(DropReason::MalformedMessage), 2, "an empty datagram counts too");
 }
 
 #[test]

@@ -2,4 +2,6 @@
 //! `Option`; none can panic.
 
 pub mod address;
+pub mod checksum;
 pub mod ip;
+pub mod transport;
