@@ -12,8 +12,10 @@ pub struct Timers {
     keepalive_due: Option<Millis>,
     /// More data came while one was owed: another follows it.
     needs_another_keepalive: bool,
-    /// First data sent since the peer was last heard, and the jitter to add to the timeout.
-    unanswered: Option<(Millis, Millis)>,
+    /// First data sent since the peer was last heard.
+    unanswered: Option<Millis>,
+    /// What to add to the timeout of unanswered data; drawn anew each time it was used, not for each packet.
+    unanswered_jitter: Millis,
     persistent_ms: Option<Millis>,
     persistent_due: Option<Millis>,
     /// When our last initiation left, and the jitter before its repetition.
@@ -28,6 +30,7 @@ impl Timers {
             keepalive_due: None,
             needs_another_keepalive: false,
             unanswered: None,
+            unanswered_jitter: jitter(),
             persistent_ms,
             persistent_due: persistent_ms.map(|_| now),
             initiated: None,
@@ -43,9 +46,7 @@ impl Timers {
 
     pub fn sent_data(&mut self, now: Millis) {
         self.sent(now);
-        if self.unanswered.is_none() {
-            self.unanswered = Some((now, jitter()));
-        }
+        self.unanswered.get_or_insert(now);
     }
 
     pub fn sent_initiation(&mut self, now: Millis) {
@@ -97,11 +98,11 @@ impl Timers {
 
     /// Data went unanswered for Keepalive-Timeout + Rekey-Timeout: start a handshake.
     pub fn take_unanswered(&mut self, now: Millis) -> bool {
-        let due = self
-            .unanswered
-            .is_some_and(|(since, jitter)| now >= since + KEEPALIVE_TIMEOUT_MS + REKEY_TIMEOUT_MS + jitter);
+        let timeout = KEEPALIVE_TIMEOUT_MS + REKEY_TIMEOUT_MS + self.unanswered_jitter;
+        let due = self.unanswered.is_some_and(|since| now >= since + timeout);
         if due {
             self.unanswered = None;
+            self.unanswered_jitter = jitter();
         }
         due
     }

@@ -8,18 +8,18 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds bytes; an odd last one counts as if a zero followed, so it may only be the last piece.
     pub fn add(self, bytes: &[u8]) -> Sum {
-        // Eight columns of 16-bit words, which compilers turn into vector additions. 32 bits hold the sum of as many
-        // words as 64 KiB have.
-        let mut columns = [0u32; 8];
+        // 32-bit words into 64-bit columns: no carry is lost, and no addition waits for the one before. Adding 16-bit
+        // words took a sixth of the time of a whole tunnel.
+        let mut columns = [0u64; 4];
         let (blocks, rest) = bytes.as_chunks::<16>();
         for block in blocks {
-            let (words, _) = block.as_chunks::<2>();
+            let (words, _) = block.as_chunks::<4>();
             for (column, word) in columns.iter_mut().zip(words) {
-                *column += u32::from(u16::from_le_bytes(*word));
+                *column += u64::from(u32::from_le_bytes(*word));
             }
         }
         let (words, last) = rest.as_chunks::<2>();
-        let mut sum = columns.iter().map(|&column| u64::from(column)).sum::<u64>();
+        let mut sum = columns.iter().map(|&column| (column & 0xffff_ffff) + (column >> 32)).sum::<u64>();
         sum += words.iter().map(|word| u64::from(u16::from_le_bytes(*word))).sum::<u64>();
         sum += last.iter().map(|&byte| u64::from(byte)).sum::<u64>();
         Sum(self.0 + sum)
