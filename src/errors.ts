@@ -105,7 +105,15 @@ export class NodeError extends RingfenceError {
 
 /** What the process returns: 0 fine, 1 failed while running, 2 wrong usage or configuration. */
 export function exitCodeOf(error: unknown): 1 | 2 {
-  return error instanceof ConfigError || error instanceof UsageError ? 2 : 1;
+  return error instanceof RingfenceError ? exitCodeOfCode(error.code) : 1;
+}
+
+/** Beside those of the configuration, the codes that are the caller's to mend before anything can run. */
+const USAGE_CODES: readonly ErrorCode[] = ['ERR_USAGE', 'ERR_KEY_INPUT', 'ERR_FILE_EXISTS'];
+
+/** What the process returns after an error of this code. */
+export function exitCodeOfCode(code: ErrorCode): 1 | 2 {
+  return code.startsWith('ERR_CONFIG_') || USAGE_CODES.includes(code) ? 2 : 1;
 }
 
 /** `FILE:LINE:COLUMN: path: what is wrong (ERR_CODE)`. */

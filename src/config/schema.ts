@@ -64,6 +64,8 @@ export interface KeyFacts {
   /** The code of a value that is not. */
   readonly code: ErrorCode;
   readonly hint?: string;
+  /** What stands behind the key in the example of the manual, as YAML. Every key has one; items of lists have none. */
+  readonly example?: string;
 }
 
 /** The facts of every schema below. */
@@ -83,47 +85,63 @@ export const interfaceSchema = z.strictObject({
     description: 'The name of the tunnel interface.',
     expected: 'an interface name: 1 to 15 letters, digits or any of _ = + . -',
     code: 'ERR_CONFIG_NAME',
+    example: 'rf0',
   }),
-  private_key_file: keyFile('The file with the private key of this node.'),
+  private_key_file: keyFile('The file with the private key of this node.', 'rf0.key'),
   addresses: list(
     text(parseOwnAddress, {
       description: 'An address of this node inside the overlay, with the prefix length of its network.',
       expected: 'an address and its prefix length, as in 10.9.0.1/24',
       code: 'ERR_CONFIG_ADDRESS',
     }),
-    { description: 'The addresses of this node inside the overlay.', example: '[10.9.0.1/24]' },
+    {
+      description: 'The addresses of this node inside the overlay.',
+      expected: 'a list, as in [10.9.0.1/24]',
+      example: '[10.9.0.1/24, "fd09::1/64"]',
+    },
   ).min(1),
   listen_port: z.int().min(0).max(65_535).default(0).register(keyFacts, {
     description: 'The UDP port that peers send to. 0, or no such line: any free port.',
     expected: 'a port from 0 to 65535',
     code: 'ERR_CONFIG_PORT',
+    example: '51820',
   }),
   mtu: z
     .union([z.literal('auto'), z.int().min(MTU_RANGE.least).max(MTU_RANGE.most)])
     .default('auto')
     .register(keyFacts, {
-      description: 'The longest packet inside the tunnel. auto: that of the route to the peers, less 80.',
+      description:
+        'Bytes of the longest packet inside the tunnel. auto: the MTU of the route to the peers, less 80.',
       expected: `auto, or a number from ${MTU_RANGE.least} to ${MTU_RANGE.most}`,
       code: 'ERR_CONFIG_MTU',
+      example: 'auto',
     }),
 });
 
 /** Each section `peers.NAME`. */
 export const peerSchema = z.strictObject({
   public_key: text(parsePublicKey, {
-    description: 'Who the peer is.',
+    description: 'Who the peer is: what `ringfence pubkey` prints of its private key.',
     expected: 'a public key',
     code: 'ERR_CONFIG_KEY',
     hint: GENKEY_HINT,
+    example: 'RTYkjKW1a29KcKrOYB/N+Pu1poawQM0w+YF/RA0n+XQ=',
   }),
-  preshared_key_file: keyFile('The file with the key that only this peer and this node have.').optional(),
+  preshared_key_file: keyFile(
+    'The file with the key that only this peer and this node have.',
+    'alice.psk',
+  ).optional(),
   addresses: list(
     text(parsePeerAddress, {
       description: 'An address of the peer inside the overlay.',
       expected: 'an address, as in 10.9.0.2',
       code: 'ERR_CONFIG_ADDRESS',
     }),
-    { description: 'The addresses of the peer inside the overlay.', example: '[10.9.0.2]' },
+    {
+      description: 'The addresses of the peer inside the overlay.',
+      expected: 'a list, as in [10.9.0.2]',
+      example: '[10.9.0.2, "fd09::2"]',
+    },
   ).default([]),
   routes: list(
     text(parseRoute, {
@@ -131,24 +149,34 @@ export const peerSchema = z.strictObject({
       expected: 'a network, as in 192.168.7.0/24',
       code: 'ERR_CONFIG_ROUTE',
     }),
-    { description: 'The networks behind the peer.', example: '[192.168.7.0/24]' },
+    {
+      description: 'The networks behind the peer.',
+      expected: 'a list, as in [192.168.7.0/24]',
+      example: '[192.168.7.0/24]',
+    },
   ).default([]),
   endpoints: list(
     text(parseEndpoint, {
-      description: 'Where the peer is reached: an address or a name, and its UDP port.',
+      description: 'An address or a name, and a UDP port.',
       expected: 'an endpoint',
       code: 'ERR_CONFIG_ENDPOINT',
     }),
-    { description: 'Where the peer is reached. None: it calls us.', example: '[vpn.example.org:51820]' },
+    {
+      description:
+        'Where the peer is reached: an address or a name, and a UDP port. At most one in this version. None: the peer calls us.',
+      expected: 'a list, as in [vpn.example.org:51820]',
+      example: '[vpn.example.org:51820]',
+    },
   ).default([]),
   keepalive: z
     .union([z.literal('off').transform(() => 0), z.int().min(0).max(65_535)])
-    .default(0)
+    .prefault('off')
     .register(keyFacts, {
       description:
         'Seconds of silence after which the peer is sent an empty message, to keep a NAT on the way open.',
       expected: 'a number of seconds from 1 to 65535, or off',
       code: 'ERR_CONFIG_KEEPALIVE',
+      example: '25',
     }),
 });
 
@@ -157,6 +185,7 @@ export const peerNameSchema = z.string().regex(PEER_NAME).register(keyFacts, {
   description: 'What the peer is called here.',
   expected: 'a name for a peer: up to 63 letters, digits or any of _ . -, beginning with a letter or digit',
   code: 'ERR_CONFIG_NAME',
+  example: 'alice',
 });
 
 /** The sections of a file. What is in them, `load.ts` reads by the schemas above. */
@@ -190,19 +219,12 @@ function text<T>(parse: (text: string) => Parsed<T> | Refusal, facts: KeyFacts) 
   return schema.register(keyFacts, facts);
 }
 
-function list<S extends z.ZodType>(
-  item: S,
-  { description, example }: { description: string; example: string },
-) {
-  return z.array(item).register(keyFacts, {
-    description,
-    expected: `a list, as in ${example}`,
-    code: 'ERR_CONFIG_TYPE',
-  });
+function list<S extends z.ZodType>(item: S, facts: Omit<KeyFacts, 'code'>) {
+  return z.array(item).register(keyFacts, { ...facts, code: 'ERR_CONFIG_TYPE' });
 }
 
 /** The name of a key file. A key in its place is neither shown nor taken for a name. */
-function keyFile(description: string) {
+function keyFile(description: string, example: string) {
   const parse = (value: string): Parsed<string> | Refusal => {
     if (isKey(value)) {
       return {
@@ -216,7 +238,7 @@ function keyFile(description: string) {
     if (!isName) return { ok: false, problem: 'a name has visible characters' };
     return { ok: true, value };
   };
-  return text(parse, { description, expected: 'the name of a file', code: 'ERR_CONFIG_KEY_FILE' });
+  return text(parse, { description, expected: 'the name of a file', code: 'ERR_CONFIG_KEY_FILE', example });
 }
 
 function parsePublicKey(value: string): Parsed<Uint8Array> | Refusal {

@@ -170,12 +170,14 @@ function isNothing(tree: Tree): boolean {
   return tree.kind === 'scalar' && tree.value === null;
 }
 
-function withoutDefault(field: z.core.$ZodType): z.core.$ZodType {
-  return field instanceof z.ZodDefault || field instanceof z.ZodOptional ? field.def.innerType : field;
+export function withoutDefault(field: z.core.$ZodType): z.core.$ZodType {
+  const isWrapped =
+    field instanceof z.ZodDefault || field instanceof z.ZodPrefault || field instanceof z.ZodOptional;
+  return isWrapped ? field.def.innerType : field;
 }
 
-/** `.default()` and `.optional()` wrap a schema: the facts may stand inside. */
-function factsOf(field: z.core.$ZodType): KeyFacts {
+/** `.default()`, `.prefault()` and `.optional()` wrap a schema: the facts may stand inside. */
+export function factsOf(field: z.core.$ZodType): KeyFacts {
   const facts = keyFacts.get(field) ?? keyFacts.get(withoutDefault(field));
   if (facts === undefined) throw new TypeError('a key without facts in schema.ts');
   return facts;

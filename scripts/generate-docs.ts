@@ -1,0 +1,160 @@
+// `npm run docs`: writes docs/config.md from the schema and docs/errors.md from the table of codes. What a reader is told
+// about a key or a code stands beside it in src/; here is only the order. test/unit/docs.test.ts fails when the files
+// are not what this makes of them.
+
+import { writeFileSync } from 'node:fs';
+import { z } from 'zod';
+import { interfaceSchema, type KeyFacts, peerNameSchema, peerSchema } from '../src/config/schema.ts';
+import { factsOf, withoutDefault } from '../src/config/section.ts';
+import { ERROR_CODES, type ErrorCode, exitCodeOfCode } from '../src/errors.ts';
+
+type Section = typeof interfaceSchema | typeof peerSchema;
+
+const MARK = '<!-- Made by `npm run docs`: do not edit. -->';
+
+/** Every generated file, by its path in the repository. */
+export function renderDocs(): ReadonlyMap<string, string> {
+  return new Map([
+    ['docs/config.md', renderConfig()],
+    ['docs/errors.md', renderErrors()],
+  ]);
+}
+
+function renderConfig(): string {
+  const peerName = exampleOf('NAME', factsOf(peerNameSchema));
+  return `${MARK}
+
+# The configuration file
+
+One YAML file describes a node. \`ringfence init\` writes one, \`ringfence check FILE\` says everything that is wrong with
+one, \`ringfence run FILE\` brings its node up. This one has every key:
+
+\`\`\`yaml
+interface:
+${exampleLines(interfaceSchema, '  ')}
+
+peers:
+  ${peerName}:
+${exampleLines(peerSchema, '    ')}
+\`\`\`
+
+- The file is UTF-8 text. A key that is not listed here is an error, not ignored.
+- Names of files count from the folder of the configuration file. A key file holds one key and has mode 0600: a file that
+  others can read is refused. \`ringfence genkey\` makes a private key, \`ringfence genpsk\` a preshared one.
+- An endpoint with an IPv6 address stands in brackets and quotes, as in \`endpoints: ["[2001:db8::1]:51820"]\`: without
+  the quotes its brackets would be a list.
+- In parentheses stands the [error code](errors.md) of what is not as it should be.
+
+## Section \`interface\`
+
+This node itself. The section is required.
+
+${keyEntries(interfaceSchema, 'interface.')}
+
+## Section \`peers\`
+
+The other nodes, each a section \`peers.NAME\` of its own. Without this section, or while it is empty, the node has none.
+
+### \`peers.NAME\`
+
+${factsOf(peerNameSchema).description}
+
+${valueLine(factsOf(peerNameSchema))}
+- Example: \`${peerName}:\`
+
+${keyEntries(peerSchema, 'peers.NAME.')}
+
+A peer needs \`addresses\` or \`routes\`: what is sent to them goes to it, and what it sends must come from them. Each address
+and each network belongs to one peer only; where one network lies inside another, the smaller one counts.
+`;
+}
+
+function exampleLines(section: Section, indent: string): string {
+  return keysOf(section)
+    .map(([name, field]) => `${indent}${exampleLine(name, field)}`)
+    .join('\n');
+}
+
+function keyEntries(section: Section, prefix: string): string {
+  return keysOf(section)
+    .map(([name, field]) => keyEntry(prefix, name, field))
+    .join('\n\n');
+}
+
+function keyEntry(prefix: string, name: string, field: z.core.$ZodType): string {
+  const facts = factsOf(field);
+  const lines = [
+    valueLine(facts),
+    ...itemLines(field),
+    `- ${presence(field)}`,
+    `- Example: \`${exampleLine(name, field)}\``,
+  ];
+  return `### \`${prefix}${name}\`\n\n${facts.description}\n\n${lines.join('\n')}`;
+}
+
+function valueLine({ expected, code }: KeyFacts, title = 'Value'): string {
+  return `- ${title}: ${expected} (else [\`${code}\`](errors.md))`;
+}
+
+/** What each item of a list is, and whether there must be one. */
+function itemLines(field: z.core.$ZodType): string[] {
+  const list = withoutDefault(field);
+  if (!(list instanceof z.ZodArray)) return [];
+  const title = z.safeParse(field, []).success ? 'Each item' : 'Each item, at least one';
+  return [valueLine(factsOf(list.element), title)];
+}
+
+function presence(field: z.core.$ZodType): string {
+  if (field instanceof z.ZodOptional) return 'Optional';
+  if (field instanceof z.ZodDefault || field instanceof z.ZodPrefault) {
+    const value: unknown = field.def.defaultValue;
+    return `Default: \`${typeof value === 'string' ? value : JSON.stringify(value)}\``;
+  }
+  return 'Required';
+}
+
+function exampleLine(name: string, field: z.core.$ZodType): string {
+  return `${name}: ${exampleOf(name, factsOf(field))}`;
+}
+
+function exampleOf(name: string, { example }: KeyFacts): string {
+  if (example === undefined) throw new TypeError(`the key ${name} has no example in schema.ts`);
+  return example;
+}
+
+function keysOf(section: Section): [string, z.core.$ZodType][] {
+  return Object.entries(section.shape);
+}
+
+function renderErrors(): string {
+  const rows = (Object.keys(ERROR_CODES) as ErrorCode[]).map(
+    (code) => `| \`${code}\` | ${ERROR_CODES[code]} | ${exitCodeOfCode(code)} |`,
+  );
+  return `${MARK}
+
+# Error codes
+
+An error is shown with its code at the end of the line, and often a hint in the next:
+
+\`\`\`
+ringfence.yaml:5:8: interface.mtu: 1 is not auto, or a number from 576 to 65455 (ERR_CONFIG_MTU)
+\`\`\`
+
+\`ringfence check --json\` has the same code under \`code\`, with the file, the line, the column and the path of the key.
+A code never changes its meaning; the words around it may. Match on the code.
+
+The exit status is 0 when all is fine, 1 when something failed while running, 2 when the command line or the configuration
+is wrong. It follows from the code; of several problems in one configuration it is always 2.
+
+| Code | Meaning | Exit status |
+|---|---|---|
+${rows.join('\n')}
+`;
+}
+
+if (import.meta.main) {
+  for (const [path, text] of renderDocs()) {
+    writeFileSync(new URL(`../${path}`, import.meta.url), text);
+    process.stdout.write(`wrote ${path}\n`);
+  }
+}
