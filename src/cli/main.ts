@@ -29,7 +29,7 @@ Examples:
   ringfence status                   show what runs on this host, by peer name
 
 Exit codes: 0 fine, 1 failed while running, 2 wrong usage or configuration.
-LOG_LEVEL=silent|error|warn|info|debug sets how much is logged.`;
+LOG_LEVEL=silent|error|warn|info|debug sets how much is logged, where --log-level does not.`;
 
 async function main(args: readonly string[]): Promise<void> {
   const program = new Command('ringfence')

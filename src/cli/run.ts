@@ -4,23 +4,23 @@ import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { loadSecrets } from '../config/secrets.ts';
 import { runDirectory } from '../control/node-socket.ts';
-import { createLog } from '../log.ts';
 import { Node } from '../node/node.ts';
+import { addLogOptions, type LogCommandOptions, logOf } from './log-options.ts';
 import { VERSION } from './version.ts';
 
 export function registerRun(program: Command): void {
-  program
-    .command('run')
+  addLogOptions(program.command('run'))
     .summary('run a node in the foreground')
     .description('Runs the node that FILE describes until SIGTERM or SIGINT. What it made goes with it.')
     .argument('<file>', "the node's configuration, such as ringfence.yaml")
     .action(run);
 }
 
-async function run(file: string): Promise<void> {
-  const log = createLog();
+async function run(file: string, options: LogCommandOptions): Promise<void> {
+  const log = logOf(options);
   const stopped = stopSignal();
   const config = loadConfig(file);
+  log.debug(`starting ${config.interface.name}`, { file, version: VERSION });
   const node = await Node.start({
     config,
     secrets: loadSecrets(config),

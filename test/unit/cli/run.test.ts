@@ -1,0 +1,66 @@
+// run: what its log options do to standard error. The node does not start, for another claims its interface: that needs no
+// privileges, and nothing is made.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NodeSocket } from '../../../src/control/node-socket.ts';
+import type { NodeStatus } from '../../../src/control/target.ts';
+import { ConfigFolder, INTERFACE } from '../config/files.ts';
+import { ringfence } from './program.ts';
+
+const folder = new ConfigFolder();
+let other: NodeSocket;
+
+/** Stands in for a node, of which `run` asks only who it is. */
+const status = async (): Promise<NodeStatus> => ({ pid: 4711 }) as NodeStatus;
+
+beforeAll(async () => {
+  folder.load(INTERFACE);
+  other = await NodeSocket.listen(folder.path, 'rf0', { status });
+});
+afterAll(async () => {
+  await other.close();
+  folder[Symbol.dispose]();
+});
+
+/** The log of a start, and the error that ended it. */
+async function logOfRun(options: readonly string[], env: Record<string, string> = {}): Promise<string> {
+  const { code, stdout, stderr } = await ringfence(['run', ...options, 'ringfence.yaml'], {
+    cwd: folder.path,
+    env: { LOG_LEVEL: '', RINGFENCE_RUN_DIR: folder.path, ...env },
+  });
+  const [log = '', error] = stderr.split(/^ringfence: /m);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(error).toMatch(/^a node for rf0 runs already, as process 4711 \(ERR_NODE_INTERFACE\)\n/);
+  return log;
+}
+
+test('--log-format json: an object per line', async () => {
+  const log = await logOfRun(['--log-format', 'json', '--log-level', 'debug']);
+  const lines = log.trimEnd().split('\n');
+  expect(lines.map((line) => JSON.parse(line))).toEqual([
+    expect.objectContaining({ level: 'debug', msg: 'starting rf0', file: 'ringfence.yaml' }),
+  ]);
+});
+
+describe('the level is that of --log-level, else that of LOG_LEVEL', () => {
+  test.each([
+    { options: ['--log-level', 'debug'], level: '', shows: true },
+    { options: [], level: 'debug', shows: true },
+    { options: [], level: '', shows: false },
+    { options: ['--log-level', 'error'], level: 'debug', shows: false },
+    { options: ['--log-level', 'debug'], level: 'error', shows: true },
+  ])('$options, LOG_LEVEL=$level', async ({ options, level, shows }) => {
+    const log = await logOfRun(options, { LOG_LEVEL: level });
+    expect(log).toMatch(shows ? /^\S+ debug starting rf0 file=ringfence\.yaml/ : /^$/);
+  });
+});
+
+test.each([
+  ['--log-level', 'loud'],
+  ['--log-format', 'xml'],
+])('%s %s is refused with what there is', async (option, value) => {
+  expect(await ringfence(['run', option, value, 'ringfence.yaml'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/Allowed choices are .*\(ERR_USAGE\)/),
+  });
+});
