@@ -103,6 +103,8 @@ test.skipIf(captureObstacle).each(['ours', 'theirs'] as const)(
     for (const sizeBytes of [0, 1, 4, 5, 100, 1_364, 1_391, MIXED_MTU - 28]) {
       expect(await ping(first.from, first.address, { count: 1, sizeBytes })).toMatchObject({ received: 1 });
     }
+    // tcpdump may be behind the pings: the handshake and eight pings with their answers are 18 messages.
+    await until(() => capture.payloads.length >= 18, 5_000, 'all messages in the capture');
     const output = (await capture.stop()).join('\n');
     expect(output).not.toContain('ICMP');
 
