@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { askStatus, listInterfaces, runDirectory } from '../control/node-socket.ts';
 import type { NodeStatus, PeerStatus } from '../control/target.ts';
 import { NodeError } from '../errors.ts';
+import { alignColumns } from './table.ts';
 
 /** As WireGuard counts: older than Reject-After-Time, a handshake keeps no session alive. */
 const SESSION_SECONDS = 180;
@@ -51,7 +52,7 @@ function render(node: NodeStatus): string {
   ];
   if (peers.length === 0) return `${[...head, '  no peers'].join('\n')}\n`;
   const rows = [['PEER', 'ENDPOINT', 'HANDSHAKE', 'RECEIVED', 'SENT', 'ALLOWED'], ...peers.map(peerRow)];
-  return `${[...head, ...alignColumns(rows)].join('\n')}\n`;
+  return `${[...head, ...alignColumns(rows).map((row) => `  ${row}`)].join('\n')}\n`;
 }
 
 function peerRow(peer: PeerStatus): string[] {
@@ -99,11 +100,4 @@ function bytes(count: bigint): string {
     unit++;
   }
   return `${unit === 0 ? value : value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
-}
-
-function alignColumns(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
-    `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd(),
-  );
 }
