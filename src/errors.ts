@@ -116,6 +116,16 @@ export function exitCodeOfCode(code: ErrorCode): 1 | 2 {
   return code.startsWith('ERR_CONFIG_') || USAGE_CODES.includes(code) ? 2 : 1;
 }
 
+/** What was thrown, in words. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The code of an error that has one, of ours or of the system, such as `ENOENT`; else empty. */
+export function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : '';
+}
+
 /** `FILE:LINE:COLUMN: path: what is wrong (ERR_CODE)`. */
 export function renderProblem(problem: Problem): string {
   const { file, line, column, path } = problem.place;

@@ -11,7 +11,7 @@ import { writeNewFile } from '../config/new-file.ts';
 import { interfaceSchema } from '../config/schema.ts';
 import { parseValue } from '../config/section.ts';
 import { renderTemplate } from '../config/template.ts';
-import { RingfenceError, UsageError } from '../errors.ts';
+import { codeOf, RingfenceError, UsageError } from '../errors.ts';
 
 interface InitOptions {
   readonly name: string;
@@ -90,7 +90,7 @@ function create(path: string, make: () => void): void {
   try {
     make();
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+    const code = codeOf(cause);
     if (code === 'EEXIST') throw inTheWay(path);
     const reason = {
       ENOENT: 'there is no such folder',

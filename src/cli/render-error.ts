@@ -1,7 +1,7 @@
 // An error → what the terminal shows of it: the place, what is wrong, what to do. Never a stack trace, unless debugging.
 
 import { styleText } from 'node:util';
-import { ConfigError, type Problem, RingfenceError, renderProblem } from '../errors.ts';
+import { ConfigError, messageOf, type Problem, RingfenceError, renderProblem } from '../errors.ts';
 
 /** More than anybody mends before looking again. */
 const SHOWN_PROBLEMS = 100;
@@ -19,9 +19,8 @@ export function renderError(error: unknown, stream: NodeJS.WriteStream): string 
   const title = styleText('red', 'ringfence:', { stream });
   if (error instanceof RingfenceError)
     return `${title} ${error.message} (${error.code})\n${hintLine(error.hint)}`;
-  const message = error instanceof Error ? error.message : String(error);
   const isDebugging = /^(debug|verbose)$/i.test(process.env['LOG_LEVEL'] ?? '');
   const stack = isDebugging && error instanceof Error ? `${error.stack}\n` : '';
   const hint = 'this is a bug of ringfence; LOG_LEVEL=debug shows where, and a report with that helps';
-  return `${title} internal error: ${message} (ERR_INTERNAL)\n${hintLine(hint)}${stack}`;
+  return `${title} internal error: ${messageOf(error)} (ERR_INTERNAL)\n${hintLine(hint)}${stack}`;
 }

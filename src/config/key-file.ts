@@ -1,7 +1,7 @@
 // Files that hold one key each: who may read them, what must be in them, how they are made.
 
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import type { ErrorCode } from '../errors.ts';
+import { codeOf, type ErrorCode } from '../errors.ts';
 import { decodeKey, encodeKey, wipe } from './key.ts';
 import { writeNewFile } from './new-file.ts';
 
@@ -80,7 +80,7 @@ function wrongContent(problem: string): KeyFileResult {
 }
 
 function unreadable(error: unknown): KeyFileResult {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const code = codeOf(error);
   if (code === 'ENOENT') return wrongContent('there is no such file');
   const causes: Record<string, readonly [problem: string, hint: string]> = {
     EACCES: ['permission to read it is denied', OWNER_HINT],

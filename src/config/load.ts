@@ -142,6 +142,7 @@ function placesOf(draft: Draft, report: Report): Map<string, Place> {
     places.set(place.path, place);
   };
   note(['interface', 'private_key_file']);
+  if (draft.interface.listen_port !== undefined) note(['interface', 'listen_port']);
   for (const { name, fields } of draft.peers) {
     note(['peers', name]);
     if (fields.preshared_key_file !== undefined) note(['peers', name, 'preshared_key_file']);

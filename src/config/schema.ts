@@ -22,7 +22,7 @@ export interface NodeConfig {
   readonly interface: InterfaceConfig;
   /** In file order, names unique. */
   readonly peers: readonly PeerConfig[];
-  /** Where each `peers.NAME` and each key file stands, by path, for problems that show only later. */
+  /** Where the port, each `peers.NAME` and each key file stand, by path, for problems that show only later. */
   readonly places: ReadonlyMap<string, Place>;
 }
 

@@ -1,7 +1,7 @@
 // A configuration file → its text, or the one reason why it is none.
 
 import { closeSync, openSync, readSync } from 'node:fs';
-import { ConfigError, type ErrorCode } from '../errors.ts';
+import { ConfigError, codeOf, type ErrorCode } from '../errors.ts';
 
 interface Position {
   readonly line: number;
@@ -70,7 +70,7 @@ function tooLarge(file: string): ConfigError {
 }
 
 function unreadable(file: string, cause: unknown): ConfigError {
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  const code = codeOf(cause);
   const messages: Record<string, readonly [message: string, hint: string]> = {
     ENOENT: ['there is no such file', '`ringfence init FILE` writes one'],
     EISDIR: ['this is a directory', 'name the YAML file itself'],

@@ -4,7 +4,7 @@
 import { mkdirSync, readdirSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { NodeError } from '../errors.ts';
+import { codeOf, messageOf, NodeError } from '../errors.ts';
 import type { ControlTarget, NodeStatus } from './target.ts';
 
 const SUFFIX = '.sock';
@@ -31,7 +31,7 @@ export function listInterfaces(directory: string): string[] {
     const names = readdirSync(directory).filter((name) => name.endsWith(SUFFIX));
     return names.map((name) => name.slice(0, -SUFFIX.length)).sort();
   } catch (error) {
-    if (isCode(error, 'ENOENT')) return [];
+    if (codeOf(error) === 'ENOENT') return [];
     throw error;
   }
 }
@@ -47,8 +47,9 @@ export async function askStatus(directory: string, interfaceName: string): Promi
     if ('error' in answer) throw new Error(answer.error);
     return answer.status;
   } catch (error) {
-    if (isCode(error, 'ENOENT') || isCode(error, 'ECONNREFUSED')) return null;
-    const hint = isCode(error, 'EACCES') ? 'run this as the user the node runs as, such as root' : undefined;
+    const code = codeOf(error);
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') return null;
+    const hint = code === 'EACCES' ? 'run this as the user the node runs as, such as root' : undefined;
     throw new NodeError('ERR_NODE_NOT_RUNNING', `the node on ${interfaceName} does not answer at ${path}`, {
       hint,
       cause: error,
@@ -186,14 +187,6 @@ function removeStale(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
-    if (!isCode(error, 'ENOENT')) throw error;
+    if (codeOf(error) !== 'ENOENT') throw error;
   }
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -82,8 +82,12 @@ export function neededRoutes(config: NodeConfig): IpPrefix[] {
   const connected = config.interface.addresses.map(networkOf);
   const isConnected = ({ address, length }: IpPrefix): boolean =>
     connected.some((network) => length >= network.length && contains(network, address));
-  const wanted = config.peers.flatMap((peer) => [...peer.addresses.map(hostPrefix), ...peer.routes]);
-  return wanted.filter((prefix) => !isConnected(prefix));
+  return config.peers.flatMap(allowedIps).filter((prefix) => !isConnected(prefix));
+}
+
+/** What a peer may send from and is sent to: its own addresses, and the networks behind it. */
+export function allowedIps(peer: PeerConfig): IpPrefix[] {
+  return [...peer.addresses.map(hostPrefix), ...peer.routes];
 }
 
 /** Asked of the interface: a host may have IPv6 and switch it off for what is new (`net.ipv6.conf.default`). */

@@ -3,18 +3,18 @@
 
 import { renderEndpoint } from '../address/endpoint.ts';
 import { ipFromBytes } from '../address/ip.ts';
-import { hostPrefix, type IpPrefix, renderInterface, renderPrefix } from '../address/prefix.ts';
+import { renderInterface, renderPrefix } from '../address/prefix.ts';
 import { renderPublicKey } from '../config/key.ts';
 import type { NodeConfig, PeerConfig } from '../config/schema.ts';
 import { type Secrets, wipeSecrets } from '../config/secrets.ts';
 import { NodeSocket, refuseSecond } from '../control/node-socket.ts';
 import type { ControlTarget, NodeStatus, PeerStatus } from '../control/target.ts';
-import { ConfigError, NodeError } from '../errors.ts';
+import { ConfigError, messageOf, NodeError } from '../errors.ts';
 import { Descriptors } from '../lane/descriptors.ts';
 import type { LaneEndpoint, LaneOffloads, LanePeer, LanePeerStatus, LaneStatus } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import { literalEndpoint, NameResolver, type ResolvedEndpoint } from './endpoints.ts';
-import { setUpInterface, tunnelMtu } from './interface.ts';
+import { allowedIps, setUpInterface, tunnelMtu } from './interface.ts';
 import { Supervisor } from './supervisor.ts';
 
 export interface NodeOptions {
@@ -208,11 +208,6 @@ function openDescriptors(config: NodeConfig): Descriptors {
   }
 }
 
-/** What a peer may send from and is sent to: its own addresses, and the networks behind it. */
-function allowedIps(peer: PeerConfig): IpPrefix[] {
-  return [...peer.addresses.map(hostPrefix), ...peer.routes];
-}
-
 function peerStatus(peer: PeerConfig, lane: LanePeerStatus | undefined): PeerStatus {
   const age = lane?.handshakeAgeMs ?? null;
   const configured = peer.endpoints[0];
@@ -243,8 +238,4 @@ function laneEndpoint({ address, port, scope }: ResolvedEndpoint): LaneEndpoint 
 function renderLaneEndpoint({ address, port, scope }: LaneEndpoint): string {
   const zone = scope === 0 ? null : String(scope);
   return renderEndpoint({ kind: 'address', address: ipFromBytes(address), zone, port });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -223,8 +223,7 @@ describe('not alone', () => {
       expect(await leftovers()).toEqual([]);
     });
 
-    // Expected to fail until the loader notes the place of listen_port: `places` has only peers and key files.
-    test.fails('is a fault of the file, named by its place', async () => {
+    test('is a fault of the file, named by its place', async () => {
       await using _other = await holdPort(net.left, address, 51820);
       const { code, stderr } = await runToEnd();
       const lines = (await readFile(files.left.configFile, 'utf8')).split('\n');

@@ -72,7 +72,7 @@ test('a full disk is one', async () => {
 test('colours only on a terminal, and not under NO_COLOR', async () => {
   const command = 'ringfence check none.yaml';
   const onTerminal = (variables: string): string =>
-    `export -f ringfence; env -u FORCE_COLOR ${variables} TERM=xterm script -qec '${command}' /dev/null < /dev/null`;
+    `export -f ringfence; env -u FORCE_COLOR -u CI ${variables} TERM=xterm SHELL=/bin/bash script -qec '${command}' /dev/null < /dev/null`;
   const colour = '\u{1b}[';
   expect((await shell(command)).stderr).not.toContain(colour);
   expect((await shell(onTerminal('-u NO_COLOR'))).stdout).toContain(colour);
