@@ -25,8 +25,8 @@ export interface PeerDraft {
   readonly fields: Fields<typeof peerSchema>;
 }
 
-/** RFC 8200 §5. */
-const LEAST_IPV6_MTU = 1280;
+/** RFC 8200 §5: below this an interface carries no IPv6. */
+export const LEAST_IPV6_MTU = 1280;
 
 export function checkDraft(draft: Draft, report: Report): void {
   checkMtu(draft, report);

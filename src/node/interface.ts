@@ -3,8 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { execa } from 'execa';
-import type { IpAddress } from '../address/ip.ts';
-import { renderIp } from '../address/ip.ts';
+import { type IpAddress, renderIp } from '../address/ip.ts';
 import {
   contains,
   hostPrefix,
@@ -13,14 +12,13 @@ import {
   renderInterface,
   renderPrefix,
 } from '../address/prefix.ts';
-import type { NodeConfig } from '../config/schema.ts';
+import { LEAST_IPV6_MTU } from '../config/checks.ts';
+import type { NodeConfig, PeerConfig } from '../config/schema.ts';
 import { NodeError } from '../errors.ts';
 
 /** IPv6 (40) + UDP (8) + WireGuard (32). */
 const OVERHEAD_BYTES = 80;
 const ETHERNET_MTU = 1500;
-/** RFC 8200 §5: below this an interface carries no IPv6. */
-const LEAST_IPV6_MTU = 1280;
 /** The default of 500 is too short for bursts of a fast stream. */
 const QUEUE_PACKETS = 1000;
 const COMMAND_TIMEOUT_MS = 10_000;

@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { withoutComments } from './source-text.ts';
 
 const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 const sources = {
@@ -16,10 +17,6 @@ const sources = {
   io: withoutComments(read('native/index.ts')),
 };
 const manual = read('docs/architecture.md');
-
-function withoutComments(source: string): string {
-  return source.replaceAll(/\/\*.*?\*\/|(?<=^|\s)\/\/[^\n]*/gs, '');
-}
 
 /** The groups of the one match, or of the first; what is not found fails the test. */
 function match(source: string, pattern: RegExp): string[] {

@@ -4,6 +4,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize, relative } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { withoutComments } from './source-text.ts';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
 
@@ -49,7 +50,7 @@ interface Import {
 
 /** What a TypeScript source imports, statically, lazily, as a type, or as the file of a worker. Comments do not count. */
 function importsOf(source: string): Import[] {
-  const code = source.replaceAll(/\/\*.*?\*\/|(?<=^|\s)\/\/[^\n]*/gs, '');
+  const code = withoutComments(source);
   const found: Import[] = [];
   const statement = /^(?:import|export)\b(?:([^;'"=()]*?)\bfrom)?\s*['"]([^'"]+)['"]/gm;
   for (const [, clause = '', specifier = ''] of code.matchAll(statement)) {

@@ -18,6 +18,7 @@ import {
   renderInterface,
   renderPrefix,
 } from '../../../src/address/prefix.ts';
+import { parsed } from './parsed.ts';
 
 /** Few distinct bytes, so that prefixes often contain each other. */
 const byte = fc.constantFrom(0, 1, 0x80, 0xfe, 0xff, 10);
@@ -30,11 +31,7 @@ const own: fc.Arbitrary<IpInterface> = address.chain((value) =>
 );
 const prefix = own.map(networkOf);
 
-function read(text: string): IpPrefix {
-  const result = parsePrefix(text);
-  if (!result.ok) throw new Error(`${text}: ${result.problem}`);
-  return result.value;
-}
+const read = (text: string): IpPrefix => parsed(parsePrefix, text);
 
 describe('good networks', () => {
   test.each([
@@ -67,10 +64,10 @@ describe('bad networks', () => {
 });
 
 test("an interface's address keeps its host bits", () => {
-  const parsed = parseInterface('10.9.0.1/24');
-  expect(parsed.ok && renderInterface(parsed.value)).toBe('10.9.0.1/24');
-  expect(parsed.ok && renderPrefix(networkOf(parsed.value))).toBe('10.9.0.0/24');
-  expect(parsed.ok && hasHostBits(parsed.value)).toBe(true);
+  const value = parsed(parseInterface, '10.9.0.1/24');
+  expect(renderInterface(value)).toBe('10.9.0.1/24');
+  expect(renderPrefix(networkOf(value))).toBe('10.9.0.0/24');
+  expect(hasHostBits(value)).toBe(true);
 });
 
 test('what is rendered is read back to the same network', () => {
@@ -121,8 +118,6 @@ test('networks order by version, address, length', () => {
 });
 
 test('one address is a network of its own', () => {
-  const v4 = parseIp('10.9.0.1');
-  const v6 = parseIp('fd09::1');
-  expect(v4.ok && renderPrefix(hostPrefix(v4.value))).toBe('10.9.0.1/32');
-  expect(v6.ok && renderPrefix(hostPrefix(v6.value))).toBe('fd09::1/128');
+  expect(renderPrefix(hostPrefix(parsed(parseIp, '10.9.0.1')))).toBe('10.9.0.1/32');
+  expect(renderPrefix(hostPrefix(parsed(parseIp, 'fd09::1')))).toBe('fd09::1/128');
 });

@@ -1,6 +1,6 @@
 // The program as a user runs it: arguments and standard input in; what it prints and returns out.
 
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { RINGFENCE } from '../../support/node-process.ts';
@@ -23,14 +23,7 @@ export async function ringfence(args: readonly string[], options: RunOptions = {
     env: { ...process.env, NO_COLOR: '1', ...options.env },
     stdio: 'pipe',
   });
-  child.stdin.on('error', () => undefined); // a command that reads nothing closes it
-  child.stdin.end(options.input ?? '');
-  const [stdout, stderr, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, 'exit') as Promise<[number | null]>,
-  ]);
-  return { code, stdout, stderr };
+  return await endOf(child, options.input);
 }
 
 /** A line of the shell, in which `ringfence` is the program. */
@@ -39,7 +32,13 @@ export async function shell(line: string, cwd = '/'): Promise<Run> {
     cwd,
     stdio: 'pipe',
   });
-  child.stdin.end();
+  return await endOf(child);
+}
+
+/** What a program prints and returns that reads `input`. */
+async function endOf(child: ChildProcessWithoutNullStreams, input = ''): Promise<Run> {
+  child.stdin.on('error', () => undefined); // a command that reads nothing closes it
+  child.stdin.end(input);
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout),
     text(child.stderr),

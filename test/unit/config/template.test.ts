@@ -1,20 +1,17 @@
 // What `ringfence init` writes is a configuration as it stands, names every key, and its comments are true.
 
 import { afterAll, expect, test } from 'vitest';
-import { type IpInterface, parseInterface } from '../../../src/address/prefix.ts';
+import { parseInterface } from '../../../src/address/prefix.ts';
 import { interfaceSchema, peerSchema } from '../../../src/config/schema.ts';
 import { renderTemplate } from '../../../src/config/template.ts';
+import { parsed } from '../address/parsed.ts';
 import { ConfigFolder, KEYS } from './files.ts';
 
 const folder = new ConfigFolder();
 afterAll(() => folder[Symbol.dispose]());
 
 function template(interfaceName = 'rf0'): string {
-  const addresses = ['10.9.0.1/24', 'fd09::1/64'].map((text): IpInterface => {
-    const parsed = parseInterface(text);
-    if (!parsed.ok) throw new Error(parsed.problem);
-    return parsed.value;
-  });
+  const addresses = ['10.9.0.1/24', 'fd09::1/64'].map((text) => parsed(parseInterface, text));
   const publicKey = new Uint8Array(32).fill(9);
   return renderTemplate({
     fileName: 'ringfence.yaml',
