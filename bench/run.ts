@@ -14,7 +14,6 @@ import { OVERLAY, Scratch } from '../test/support/node-process.ts';
 import { direct, type Host } from '../test/support/topology.ts';
 import { measureTcp, ping } from '../test/support/traffic.ts';
 import {
-  type Circumstances,
   cpuSeconds,
   describeCircumstances,
   machineCpuSeconds,
@@ -22,6 +21,7 @@ import {
   memoryBytes,
   summarize,
 } from './accounting.ts';
+import { METRICS, type Result, ratio, type Sample, scores } from './metrics.ts';
 import { MTU, type Peer } from './peers/peer.ts';
 import { ringfence } from './peers/ringfence.ts';
 import { wireguardGo } from './peers/wireguard-go.ts';
@@ -47,49 +47,6 @@ type Options = {
   readonly json: boolean;
   readonly save: boolean;
 };
-
-type Sample = {
-  readonly round: number;
-  readonly peer: string;
-  readonly bytes: number;
-  readonly seconds: number;
-  readonly gigabitsPerSecond: number;
-  readonly pingMedianMs: number;
-  /** Cores at work while there were only pings: by both ends, and by everything else that shares the machine. */
-  readonly busyCoresWhenIdle: { readonly own: number; readonly others: number };
-  readonly cpuSeconds: { readonly left: number; readonly right: number; readonly machine: number };
-  readonly cpuSecondsPerGigabyte: number;
-  readonly peakMemoryBytes: { readonly left: number; readonly right: number };
-  /** UDP payloads and headers that left the sender's veth during the stream. */
-  readonly underlayBytes: number;
-};
-
-type Result = Circumstances & {
-  readonly mtu: number;
-  readonly rounds: number;
-  readonly streamSeconds: number;
-  readonly pings: { readonly count: number; readonly intervalMs: number };
-  readonly versions: Readonly<Record<string, string>>;
-  readonly samples: readonly Sample[];
-};
-
-/** What is compared, and which way is better. */
-const METRICS: readonly {
-  readonly title: string;
-  readonly better: 'more' | 'less';
-  readonly digits: number;
-  value(sample: Sample): number;
-}[] = [
-  { title: 'TCP, Gbit/s', better: 'more', digits: 2, value: (sample) => sample.gigabitsPerSecond },
-  { title: 'ping, ms', better: 'less', digits: 3, value: (sample) => sample.pingMedianMs },
-  { title: 'CPU s per GB', better: 'less', digits: 2, value: (sample) => sample.cpuSecondsPerGigabyte },
-  {
-    title: 'peak memory, MiB',
-    better: 'less',
-    digits: 1,
-    value: ({ peakMemoryBytes: { left, right } }) => Math.max(left, right) / 1024 / 1024,
-  },
-];
 
 function parseOptions(args: readonly string[]): Options | undefined {
   try {
@@ -209,22 +166,17 @@ async function measureAll({ peers, rounds, seconds }: Options): Promise<Sample[]
 function printResult(result: Result, peers: readonly Peer[]): void {
   const [own] = peers;
   const rows: string[][] = [['', '', 'minimum', 'median', 'maximum', `${own?.name} ÷`]];
-  for (const { title, better, digits, value } of METRICS) {
-    const of = (peer: Peer | undefined) =>
-      result.samples
-        .filter((sample) => sample.peer === peer?.name)
-        .sort((a, b) => a.round - b.round)
-        .map(value);
+  for (const metric of METRICS) {
+    const { title, better, digits } = metric;
     for (const peer of peers) {
-      const { minimum, median: middle, maximum } = summarize(of(peer));
-      // Rounds lie next to each other in time, so each is compared with its own neighbour.
-      const ratio = median(of(own).map((mine, index) => mine / (of(peer)[index] ?? Number.NaN)));
-      const isBetter = better === 'more' ? ratio > 1 : ratio < 1;
+      const { minimum, median: middle, maximum } = summarize(scores(result, metric, peer.name));
+      const times = ratio(result, metric, own?.name ?? '', peer.name);
+      const isBetter = better === 'more' ? times > 1 : times < 1;
       rows.push([
         peer === own ? title : '',
         peer.name,
         ...[minimum, middle, maximum].map((number) => number.toFixed(digits)),
-        peer === own ? '' : paint(isBetter ? 'green' : 'red', ratio.toFixed(2)),
+        peer === own ? '' : paint(isBetter ? 'green' : 'red', times.toFixed(2)),
       ]);
     }
   }

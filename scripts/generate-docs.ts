@@ -1,9 +1,11 @@
-// `npm run docs`: writes docs/config.md from the schema and docs/errors.md from the table of codes. What a reader is told
-// about a key or a code stands beside it in src/; here is only the order. test/unit/docs.test.ts fails when the files
+// `npm run docs`: writes docs/config.md from the schema, docs/errors.md from the table of codes, and the figures of README.md
+// from the result it names. What a reader is told about a key or a code stands beside it in src/; here is only the order. test/unit/docs.test.ts fails when the files
 // are not what this makes of them.
 
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
+import { summarize } from '../bench/accounting.ts';
+import { METRICS, type Result, ratio, scores } from '../bench/metrics.ts';
 import { interfaceSchema, type KeyFacts, peerNameSchema, peerSchema } from '../src/config/schema.ts';
 import { factsOf, withoutDefault } from '../src/config/section.ts';
 import { ERROR_CODES, type ErrorCode, exitCodeOfCode } from '../src/errors.ts';
@@ -17,6 +19,7 @@ export function renderDocs(): ReadonlyMap<string, string> {
   return new Map([
     ['docs/config.md', renderConfig()],
     ['docs/errors.md', renderErrors()],
+    ['README.md', renderReadme()],
   ]);
 }
 
@@ -149,6 +152,37 @@ is wrong. It follows from the code; of several problems in one configuration it 
 | Code | Meaning | Exit status |
 |---|---|---|
 ${rows.join('\n')}
+`;
+}
+
+/** The README with the table behind its marker drawn from the result the marker names: `<!-- figures: FILE -->`. */
+function renderReadme(): string {
+  const root = new URL('../', import.meta.url);
+  const text = readFileSync(new URL('README.md', root), 'utf8');
+  return text.replace(
+    /<!-- figures: (\S+) -->\n[\s\S]*?<!-- end of figures -->/,
+    (_, file: string) =>
+      `<!-- figures: ${file} -->\n${renderFigures(JSON.parse(readFileSync(new URL(file, root), 'utf8')) as Result)}<!-- end of figures -->`,
+  );
+}
+
+function renderFigures(result: Result): string {
+  const [own = '', other = ''] = Object.keys(result.versions);
+  const rows = METRICS.map((metric) => {
+    const { title, digits } = metric;
+    const cell = (peer: string): string => {
+      const { minimum, median, maximum } = summarize(scores(result, metric, peer));
+      return `${median.toFixed(digits)} (${minimum.toFixed(digits)}…${maximum.toFixed(digits)})`;
+    };
+    return `| ${title} | ${cell(own)} | ${cell(other)} | **${ratio(result, metric, own, other).toFixed(2)}** |`;
+  });
+  const version = (peer: string): string => `${peer} ${result.versions[peer]}`;
+  return `| median (least…most) | ${own} | ${other} | ratio |
+|---|---|---|---|
+${rows.join('\n')}
+
+${result.rounds} rounds of ${result.streamSeconds} s, commit ${result.commit.slice(0, 7)}: ${version(own)}, ${version(other)}; ${result.machine.cpu},
+Linux ${result.machine.kernel}. The ratio is the median over the rounds.
 `;
 }
 
