@@ -7,7 +7,6 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::offload::coalesce::Coalescer;
 use crate::offload::vnet::VNET_HEADER_BYTES;
 use crate::packet::address::Endpoint;
 
@@ -17,15 +16,11 @@ pub const RECEIVE_SLOTS: usize = 64;
 pub const READ_SLOTS: usize = 64;
 /// Messages that can wait for one `sendUdp`: a batch of frames, a staged backlog, a round of handshakes.
 pub const SEND_SLOTS: usize = 512;
-/// Pieces of frames that can wait for one `writeTun`: each received slot can hold 64 datagrams.
-pub const WRITE_SLOTS: usize = RECEIVE_SLOTS * 64;
 
 /// Largest UDP payload or IP packet there is.
 const LARGEST_PACKET: usize = 65_535;
 /// Room after a frame for padding to 16 bytes, and after a plaintext for its tag.
 const SLACK: usize = 64;
-/// Bytes before each packet of the write arena, of which the last hold its vnet header.
-const WRITE_HEADROOM: usize = 16;
 /// Bytes of one GSO send: an IPv4 packet less its headers, rounded down as other implementations do.
 const LONGEST_TRAIN_BYTES: u32 = 65_000;
 /// Datagrams of one GSO send. Linux `UDP_MAX_SEGMENTS` is 64 in some versions and 128 in others; 63 is safe in all.
@@ -33,7 +28,7 @@ const LONGEST_TRAIN: u32 = 63;
 /// One slot. Not a power of two, so that the first bytes of all slots do not share a cache set.
 pub const SLOT_BYTES: usize = LARGEST_PACKET + 1 + SLACK + 64;
 /// Bytes of one queue: as many largest packets as one call can take in, and what each of their segments adds.
-const QUEUE_BYTES: usize = RECEIVE_SLOTS * (SLOT_BYTES + 64 * 64);
+pub const QUEUE_BYTES: usize = RECEIVE_SLOTS * (SLOT_BYTES + 64 * 64);
 /// Arguments and results of control calls.
 pub const CONTROL_BYTES: usize = 16_384;
 
@@ -72,7 +67,7 @@ pub fn address_of<T>(slice: &[T]) -> u32 {
 
 /// Zeroed bytes that live as long as the core. On wasm32 they are fresh pages: the allocator would write zeros over
 /// them, and memory that nobody has written costs the machine nothing.
-struct Pages {
+pub struct Pages {
     #[cfg(target_arch = "wasm32")]
     bytes: &'static mut [u8],
     #[cfg(not(target_arch = "wasm32"))]
@@ -81,7 +76,7 @@ struct Pages {
 
 impl Pages {
     #[cfg(target_arch = "wasm32")]
-    fn zeroed(length: usize) -> Self {
+    pub fn zeroed(length: usize) -> Self {
         const PAGE_BYTES: usize = 65_536;
         let before = core::arch::wasm32::memory_grow::<0>(length.div_ceil(PAGE_BYTES));
         if before == usize::MAX {
@@ -95,7 +90,7 @@ impl Pages {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn zeroed(length: usize) -> Self {
+    pub fn zeroed(length: usize) -> Self {
         Pages { bytes: vec![0; length].into_boxed_slice() }
     }
 }
@@ -360,68 +355,5 @@ impl Queue<Datagram> {
             bytes.chunks(segment).map(|message| (message.to_vec(), entry.endpoint)).collect::<Vec<_>>()
         };
         self.column[..self.count].iter().flat_map(messages).collect()
-    }
-}
-
-/// Packets for the TUN device: decrypted one behind the other, joined to frames when the batch is complete.
-pub struct WriteArena {
-    bytes: Pages,
-    pub column: Box<[Frame]>,
-    used: usize,
-    count: usize,
-    pub coalescer: Coalescer,
-}
-
-impl WriteArena {
-    pub fn new() -> Self {
-        WriteArena {
-            bytes: Pages::zeroed(QUEUE_BYTES),
-            column: vec![Frame::default(); WRITE_SLOTS].into_boxed_slice(),
-            used: 0,
-            count: 0,
-            coalescer: Coalescer::new(WRITE_SLOTS),
-        }
-    }
-
-    pub fn clear(&mut self) {
-        self.used = 0;
-        self.count = 0;
-        self.coalescer.clear();
-    }
-
-    /// Where the next packet may be decrypted to, or `None` when the bytes have run out.
-    pub fn room(&mut self, length: usize) -> Option<&mut [u8]> {
-        let start = self.used.checked_add(WRITE_HEADROOM)?;
-        self.bytes.get_mut(start..start.checked_add(length)?)
-    }
-
-    /// Takes the first `length` bytes of the room last handed out as a packet. False when the batch is full.
-    pub fn push(&mut self, length: usize) -> bool {
-        let start = self.used + WRITE_HEADROOM;
-        self.used = (start + length).next_multiple_of(16);
-        self.coalescer.push(&mut self.bytes, start, length)
-    }
-
-    /// Completes the batch: the entries of all frames. Returns how many there are.
-    pub fn finish(&mut self) -> usize {
-        let origin = address_of(&self.bytes);
-        self.count = self.coalescer.finish(&mut self.bytes, origin, &mut self.column);
-        self.count
-    }
-
-    /// The frames with their vnet headers, as the TUN device would see them. For tests.
-    #[cfg(test)]
-    pub fn frames(&self) -> Vec<Vec<u8>> {
-        let origin = address_of(&self.bytes);
-        let mut frames = vec![Vec::new()];
-        for entry in &self.column[..self.count] {
-            let start = entry.offset.wrapping_sub(origin) as usize;
-            frames.last_mut().unwrap().extend(&self.bytes[start..start + entry.length as usize]);
-            if entry.capacity == 0 {
-                frames.push(Vec::new());
-            }
-        }
-        frames.pop();
-        frames
     }
 }

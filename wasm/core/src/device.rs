@@ -8,7 +8,7 @@ use boringtun::noise::Tunn;
 use boringtun::x25519::PublicKey;
 
 use crate::allowed_ips::{AllowedIps, Prefix};
-use crate::arena::{Intake, SEND_SLOTS, SendQueue, WriteArena};
+use crate::arena::{Intake, SEND_SLOTS, SendQueue};
 use crate::counters::Counters;
 use crate::handshake_gate::{self, Identity};
 use crate::host;
@@ -17,6 +17,7 @@ use crate::packet::address::Endpoint;
 use crate::peer::{Peer, PeerStatus, Shared};
 use crate::staging::StagingBudget;
 use crate::timers::Timers;
+use crate::write_arena::WriteArena;
 
 /// Why the core refused a call: a bug of the host, or a configuration it should have caught. Append only.
 #[repr(i32)]

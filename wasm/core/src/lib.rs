@@ -21,6 +21,7 @@ mod peer;
 mod sessions;
 mod staging;
 mod timers;
+mod write_arena;
 
 use std::cell::RefCell;
 
