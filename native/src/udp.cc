@@ -323,20 +323,22 @@ void UdpBatch::Prepare(uint32_t at, const Memory& memory, const DatagramEntry& e
   header.msg_flags = 0;
   has_local_[at] = !IsZero(entry.local);
   if (has_local_[at]) AddLocal(entry.family, entry.local, &header);
-  if (gso_works_) AddSegment(segments_[at], &header);
+  as_train_[at] = is_train && gso_works_;
+  if (as_train_[at]) AddSegment(segments_[at], &header);
 }
 
 // Takes the request for segmentation out of a prepared message: it was added last.
 void UdpBatch::DropSegment(uint32_t at) {
-  if (segments_[at] != 0) messages_[at].msg_hdr.msg_controllen -= CMSG_SPACE(sizeof(uint16_t));
+  if (as_train_[at]) messages_[at].msg_hdr.msg_controllen -= CMSG_SPACE(sizeof(uint16_t));
+  as_train_[at] = false;
 }
 
 // Sends what one call can from the message at `at` on. Returns how many messages left, or -1 with errno.
 int UdpBatch::SendSome(int fd, uint32_t at, uint32_t count) {
-  if (gso_works_) return sendmmsg(fd, &messages_[at], count - at, MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (segments_[at] != 0) return SendSingly(fd, at) ? 1 : -1;
+  const auto leaves_singly = [this](uint32_t index) { return segments_[index] != 0 && !as_train_[index]; };
+  if (leaves_singly(at)) return SendSingly(fd, at) ? 1 : -1;
   uint32_t end = at;
-  while (end < count && segments_[end] == 0) ++end;
+  while (end < count && !leaves_singly(end)) ++end;
   return sendmmsg(fd, &messages_[at], end - at, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -374,15 +376,18 @@ int UdpBatch::SendRun(int fd, const Column<DatagramEntry>& column, uint32_t coun
       continue;
     }
     const int error = errno;
-    if (error == EIO && segments_[at] != 0 && gso_works_) {
-      // The device cannot make checksums, which trains need (Linux net/ipv4/udp.c): without trains from now
-      // on.
+    if (error == EINTR) continue;
+    // What the kernel says to a train (Linux net/ipv4/udp.c, udp_send_skb): EIO, the device cannot make
+    // checksums, so no train will ever leave; EMSGSIZE, before 6.13 EINVAL, a datagram of it is larger than
+    // the way there takes, which is no fault of a datagram alone: that one the kernel sends in fragments.
+    if (as_train_[at] && (error == EIO || error == EMSGSIZE || error == EINVAL)) {
+      faults->Count(call::kSend, error);
+      DropSegment(at);
+      if (error != EIO) continue;
       gso_works_ = false;
-      faults->Count(call::kSend, EIO);
       for (uint32_t later = at; later < count; ++later) DropSegment(later);
       continue;
     }
-    if (error == EINTR) continue;
     if ((error == EAGAIN || error == ENOBUFS) && patience_ > 0) {
       --patience_;
       // ENOBUFS is a full device queue, of which POLLOUT knows nothing: then the time passes in full.
@@ -394,7 +399,7 @@ int UdpBatch::SendRun(int fd, const Column<DatagramEntry>& column, uint32_t coun
     if (MayBeStaleLocal(error) && has_local_[at]) {
       has_local_[at] = false;
       header.msg_controllen = 0;
-      if (gso_works_) AddSegment(segments_[at], &header);
+      if (as_train_[at]) AddSegment(segments_[at], &header);
       success = kSentWithoutLocal;
       ++last_stale_;
       continue;

@@ -107,6 +107,7 @@ class UdpBatch {
   uint32_t indexes_[kBatch] = {};   // which entry of the column a message is for (send)
   bool has_local_[kBatch] = {};     // whether it names its source address (send)
   uint32_t segments_[kBatch] = {};  // its datagrams' size if it is a train, else 0 (send)
+  bool as_train_[kBatch] = {};      // whether the train leaves by one call (send)
 };
 
 }  // namespace tuntap2

@@ -71,6 +71,39 @@ describe.each([
   });
 });
 
+it.each([
+  { family: 4, loopback: '127.0.0.1' },
+  { family: 6, loopback: '::1' },
+] as const)(
+  'a train whose datagrams the way does not take whole leaves singly, IPv$family',
+  ({ family, loopback }) => {
+    const [a, b] = [lane({ offload: true }), lane({})];
+    ip('link set dev lo mtu 1300');
+    try {
+      const payload = pattern(3 * 1400 + 50, 6);
+      const train = {
+        family,
+        remote: loopback,
+        port: family === 4 ? b.port4 : b.port6,
+        payload,
+        segment: 1400,
+      };
+      const small = { ...train, payload: pattern(2100, 7), segment: 1000 };
+      expect(a.send(small, { ...train, local: loopback }, small)).toBe(3);
+      expect([0, 1, 2].map((index) => a.sendStatus(index))).toEqual([0, 0, 0]);
+      expect(a.io.lastStale).toBe(0);
+      expect(a.io.gsoWorks).toBe(true);
+      expect(a.io.faults()).toMatchObject([
+        { call: 'sendmmsg', code: expect.stringMatching(/EMSGSIZE|EINVAL/), count: 1 },
+      ]);
+      const received = b.receive(10).map(({ payload: each }) => each);
+      expect(received).toEqual([...cars(small), ...cars(train), ...cars(small)]);
+    } finally {
+      ip('link set dev lo mtu 65536');
+    }
+  },
+);
+
 it('a train that the host refuses for want of checksums leaves datagram by datagram, and so do the next', () => {
   // Kernels from 6.11 make the checksums themselves, so the refusal of older ones is put in front of this one.
   const shim = join(tmpdir(), `no-checksum-${process.pid}.so`);
