@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { NodeProcess, OVERLAY, Scratch, writeNode, writePair } from '../support/node-process.ts';
 import { startPair } from '../support/pair.ts';
 import { routed } from '../support/topology.ts';
-import { endpoint, ping } from '../support/traffic.ts';
+import { endpoint, ping, transferTcp } from '../support/traffic.ts';
 
 /** IPv4 or IPv6 header, and ICMP's. */
 const PING_OVERHEAD = { v4: 28, v6: 48 } as const;
@@ -43,6 +43,22 @@ describe.each([
     },
   );
 });
+
+test.each([4, 6] as const)(
+  'a tunnel larger than its wires take, over IPv%s, still carries streams and datagrams, in fragments',
+  async (underlay) => {
+    await using pair = await startPair({ underlay, underlayMtu: 1400, mtu: 1420 });
+    const { net } = pair;
+    for (const [from, to, address] of [
+      [net.left, net.right, OVERLAY.right.v4],
+      [net.right, net.left, OVERLAY.left.v6],
+    ] as const) {
+      const { sent, received } = await transferTcp(from, to, address, 4 * 1024 * 1024);
+      expect(received).toMatchObject({ bytes: sent.bytes, sha256: sent.sha256 });
+      expect(await ping(from, address, { count: 1, sizeBytes: 1_372 })).toMatchObject({ received: 1 });
+    }
+  },
+);
 
 test.each([
   { name: 'on every interface', sysctl: 'net.ipv6.conf.all.disable_ipv6' },
