@@ -119,7 +119,8 @@ it('a train that the host refuses for want of checksums leaves datagram by datag
   const script = fileURLToPath(new URL('./support/send-trains.ts', import.meta.url));
   const output = execFileSync(process.execPath, [script, String(receiver.port4)], {
     encoding: 'utf8',
-    env: { ...process.env, LD_PRELOAD: shim },
+    // Behind what is preloaded already: a sanitizer must come first.
+    env: { ...process.env, LD_PRELOAD: [process.env['LD_PRELOAD'], shim].filter(Boolean).join(':') },
   });
   rmSync(shim);
   expect(JSON.parse(output)).toEqual({
