@@ -12,6 +12,7 @@
         'src/poll.cc',
         'src/tun.cc',
         'src/udp.cc',
+        'src/udp_batch.cc',
       ],
       'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
       # SWALLOW_UNTHROWABLE: what cannot be thrown into a worker that is being terminated must not end the process.

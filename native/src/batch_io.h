@@ -10,7 +10,7 @@
 #include "columns.h"
 #include "faults.h"
 #include "poll.h"
-#include "udp.h"
+#include "udp_batch.h"
 
 namespace tuntap2 {
 
