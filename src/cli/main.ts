@@ -33,7 +33,7 @@ LOG_LEVEL=silent|error|warn|info|debug sets how much is logged, where --log-leve
 
 async function main(args: readonly string[]): Promise<void> {
   const program = new Command('ringfence')
-    .description('A userspace WireGuard overlay node for Linux with the firewall built in.')
+    .description('A userspace WireGuard overlay node for Linux.')
     .version(`ringfence v${VERSION}`, VERSION_FLAGS.join(', '), 'print the version')
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command')
