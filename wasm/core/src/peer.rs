@@ -129,7 +129,9 @@ impl Peer {
         let Some(room) = shared.send.room(HANDSHAKE_ROOM) else { return };
         match self.tunnel.update_timers(room) {
             TunnResult::WriteToNetwork(message) if message.len() == INITIATION_BYTES => {
-                self.forget_source(); // in case it is why nobody answered
+                if self.timers.awaits_response() {
+                    self.forget_source(); // a repetition: in case it is why nobody answered
+                }
                 self.sent_initiation(now, shared);
             }
             TunnResult::Err(WireGuardError::ConnectionExpired) => {

@@ -285,6 +285,29 @@ fn traffic_rekeys_every_two_minutes_and_loses_nothing() {
 }
 
 #[test]
+fn a_rekey_keeps_the_source_address_and_a_repetition_forgets_it() {
+    let ours = [192, 0, 2, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut pair = Pair::new(Options::default());
+    pair.b.place.local = ours; // where a is asked at
+    pair.a_sends(64);
+    let frame = packet(pair.a.overlay, pair.b.overlay, 64);
+    let mut sources = Vec::new();
+    for _ in 0..600 {
+        pair.jump(250);
+        pair.a.send(&frame); // timers run before the packet
+        let messages = pair.a.device.shared.send.messages();
+        sources.extend(messages.into_iter().filter(|(m, _)| m[0] == 1).map(|(_, endpoint)| endpoint.local));
+        if sources.is_empty() {
+            // b answers until the rekey, so that it is age and not silence that starts it.
+            let answer = pair.b.send(&packet(pair.b.overlay, pair.a.overlay, 64));
+            pair.carry(vec![], answer);
+        }
+    }
+    assert_eq!(sources.first(), Some(&ours), "the rekey");
+    assert!(sources.len() > 2 && sources[1..].iter().all(|local| *local == [0; 16]), "its repetitions");
+}
+
+#[test]
 fn an_unanswered_initiation_is_repeated_for_90_s_then_rests() {
     let mut pair = Pair::new(Options::default());
     let frame = packet(pair.a.overlay, pair.b.overlay, 64);

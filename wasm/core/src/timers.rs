@@ -107,6 +107,11 @@ impl Timers {
         due
     }
 
+    /// An initiation left, and the peer has not answered it.
+    pub fn awaits_response(&self) -> bool {
+        self.initiated.is_some()
+    }
+
     /// An initiation is younger than Rekey-Timeout: none may follow yet.
     pub fn has_just_initiated(&self, now: Millis) -> bool {
         self.initiated.is_some_and(|(at, _)| now < at + REKEY_TIMEOUT_MS)
