@@ -2,19 +2,10 @@
 #include "udp.h"
 
 #include <arpa/inet.h>
-#include <netinet/udp.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-
-// In the headers of Linux 4.18 and 5.0.
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
 
 namespace tuntap2 {
 namespace {

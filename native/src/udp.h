@@ -2,9 +2,19 @@
 #ifndef TUNTAP2_UDP_H_
 #define TUNTAP2_UDP_H_
 
+#include <netinet/udp.h>
+
 #include <cstdint>
 
 #include "failure.h"
+
+// In the headers of Linux 4.18 and 5.0.
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 
 namespace tuntap2 {
 

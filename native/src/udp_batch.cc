@@ -2,7 +2,6 @@
 #include "udp_batch.h"
 
 #include <arpa/inet.h>
-#include <netinet/udp.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -10,14 +9,7 @@
 #include <cstring>
 
 #include "poll.h"
-
-// In the headers of Linux 4.18 and 5.0.
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
+#include "udp.h"
 
 namespace tuntap2 {
 namespace {
