@@ -16,7 +16,7 @@ export interface LaneStart {
 
 /** Timers in the core are looked at this often: handshakes, keepalives, expiry. */
 const TICK_MS = 200;
-/** The core starts at most this many handshakes per tick; a full tick means more wait. */
+/** `INITIATIONS_PER_TICK` of the core (wasm/core/src/device.rs): a tick that full means more wait. */
 const FULL_TICK = 24;
 /** Failing system calls are reported at most this often. */
 const REPORT_FAULTS_MS = 60_000;

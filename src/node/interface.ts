@@ -76,7 +76,7 @@ export async function setUpInterface(name: string, config: NodeConfig, mtu: numb
  * What the peers have beyond the networks of our own addresses: those routes come with the addresses. A spoke whose hub
  * has the whole network behind it names one that is there already, and IPv4 refuses to have it twice.
  */
-export function neededRoutes(config: NodeConfig): IpPrefix[] {
+function neededRoutes(config: NodeConfig): IpPrefix[] {
   const connected = config.interface.addresses.map(networkOf);
   const isConnected = ({ address, length }: IpPrefix): boolean =>
     connected.some((network) => length >= network.length && contains(network, address));
@@ -114,7 +114,7 @@ async function runBatch(lines: readonly string[]): Promise<void> {
   });
 }
 
-export function noIpCommand(): NodeError {
+function noIpCommand(): NodeError {
   return new NodeError('ERR_NODE_INTERFACE', 'the command `ip` is not installed', {
     hint: 'install iproute2, for example: apt-get install iproute2',
   });
