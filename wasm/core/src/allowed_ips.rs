@@ -243,6 +243,7 @@ impl Trie {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_random::Random;
 
     fn v4(text: &str) -> Address {
         Address::v4(text.parse::<std::net::Ipv4Addr>().unwrap().octets())
@@ -298,17 +299,7 @@ mod tests {
         }
     }
 
-    /// xorshift64: a fixed start value makes every run the same.
-    struct Random(u64);
-
     impl Random {
-        fn next(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0
-        }
-
         /// An address from a crowded corner, so that prefixes nest and collide.
         fn address(&mut self) -> Address {
             let r = self.next();

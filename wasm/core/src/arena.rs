@@ -247,24 +247,29 @@ fn filled(bytes: &[u8], slot: usize, length: u32) -> Option<&[u8]> {
     bytes.get(start..start.checked_add(length)?)
 }
 
-/// Bytes laid end to end for the host to drain, with a column that says where each begins.
-pub struct Queue<E> {
+/// Messages laid end to end for the host to send, with a column that says where each begins and whom it is for.
+pub struct SendQueue {
     bytes: Pages,
-    pub column: Box<[E]>,
+    pub column: Box<[Datagram]>,
     used: usize,
     count: usize,
     sends_trains: bool,
 }
 
-impl<E: Copy + Default> Queue<E> {
-    pub fn new(slots: usize) -> Self {
-        Queue {
+impl SendQueue {
+    pub fn new() -> Self {
+        SendQueue {
             bytes: Pages::zeroed(QUEUE_BYTES),
-            column: vec![E::default(); slots].into_boxed_slice(),
+            column: vec![Datagram::default(); SEND_SLOTS].into_boxed_slice(),
             used: 0,
             count: 0,
             sends_trains: false,
         }
+    }
+
+    /// Whether the host sends trains (UDP_SEGMENT).
+    pub fn send_trains(&mut self, does: bool) {
+        self.sends_trains = does;
     }
 
     /// Forgets what was queued: the host has drained it.
@@ -283,7 +288,7 @@ impl<E: Copy + Default> Queue<E> {
     }
 
     /// Where the next `length` bytes may be written, or `None` when bytes or entries have run out. Nothing is
-    /// queued until [`Queue::push_entry`].
+    /// queued until [`SendQueue::push`].
     pub fn room(&mut self, length: usize) -> Option<&mut [u8]> {
         if self.free() == 0 {
             return None;
@@ -291,37 +296,18 @@ impl<E: Copy + Default> Queue<E> {
         self.bytes.get_mut(self.used..self.used.checked_add(length)?)
     }
 
-    /// Queues the first `length` bytes of the room last handed out; `entry` makes their entry from the address.
-    fn push_entry(&mut self, length: usize, entry: impl FnOnce(u32) -> E) {
-        let Some(place) = self.column.get_mut(self.count) else { return };
-        let Some(end) = self.used.checked_add(length).filter(|&end| end <= self.bytes.len()) else { return };
-        *place = entry(address_of(&self.bytes).wrapping_add(self.used as u32));
-        self.used = end;
-        self.count += 1;
-    }
-}
-
-pub type SendQueue = Queue<Datagram>;
-
-impl Queue<Datagram> {
     /// Queues the first `length` bytes of the room last handed out for `peer`, behind its last message in one train where
     /// the host sends trains.
     pub fn push(&mut self, length: usize, endpoint: Endpoint, peer: u32) {
-        if self.sends_trains && self.couple(length as u32, &endpoint, peer) {
-            return;
+        let Some(end) = self.used.checked_add(length).filter(|&end| end <= self.bytes.len()) else { return };
+        let offset = address_of(&self.bytes).wrapping_add(self.used as u32);
+        let length = length as u32;
+        if !(self.sends_trains && self.couple(length, &endpoint, peer)) {
+            let Some(place) = self.column.get_mut(self.count) else { return };
+            *place = Datagram { offset, length, peer, endpoint, ..Datagram::default() };
+            self.count += 1;
         }
-        self.push_entry(length, |offset| Datagram {
-            offset,
-            length: length as u32,
-            peer,
-            endpoint,
-            ..Datagram::default()
-        });
-    }
-
-    /// Whether the host sends trains (UDP_SEGMENT).
-    pub fn send_trains(&mut self, does: bool) {
-        self.sends_trains = does;
+        self.used = end;
     }
 
     /// Lengthens the last train by one datagram if it may be: all of one size, but a shorter last.
@@ -335,12 +321,8 @@ impl Queue<Datagram> {
         if !is_open || !fits || train.peer != peer || train.endpoint != *endpoint {
             return false;
         }
-        let Some(end) = self.used.checked_add(length as usize).filter(|&end| end <= self.bytes.len()) else {
-            return false;
-        };
         train.segment = segment;
         train.length += length;
-        self.used = end;
         true
     }
 

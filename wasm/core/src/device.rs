@@ -8,7 +8,7 @@ use boringtun::noise::Tunn;
 use boringtun::x25519::PublicKey;
 
 use crate::allowed_ips::{AllowedIps, Prefix};
-use crate::arena::{Intake, SEND_SLOTS, SendQueue};
+use crate::arena::{Intake, SendQueue};
 use crate::counters::Counters;
 use crate::handshake_gate::{self, Identity};
 use crate::host;
@@ -37,7 +37,7 @@ pub enum Refusal {
 }
 
 /// Initiations one tick may start. Each costs two Diffie-Hellman, about half a millisecond: more would be
-/// felt by the data that waits behind them.
+/// felt by the data that waits behind them. A tick that full is followed by the next at once: `src/lane/worker.ts`.
 const INITIATIONS_PER_TICK: usize = 24;
 /// Send slots a tick leaves free for what one more peer may have to say.
 const TICK_RESERVE: usize = 130;
@@ -85,7 +85,7 @@ impl Device {
         Device {
             write: WriteArena::new(),
             shared: Shared {
-                send: SendQueue::new(SEND_SLOTS),
+                send: SendQueue::new(),
                 counters: Counters::new(),
                 staging: StagingBudget::new(),
                 initiations: 0,

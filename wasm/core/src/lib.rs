@@ -206,4 +206,6 @@ pub extern "C" fn aead(seal: u32, aad_length: u32, text_length: u32) -> i32 {
 }
 
 #[cfg(test)]
+mod test_random;
+#[cfg(test)]
 mod tests;

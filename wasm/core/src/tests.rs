@@ -12,6 +12,7 @@ use crate::device::{Device, PeerSettings, Refusal};
 use crate::host;
 use crate::offload::vnet::VNET_HEADER_BYTES;
 use crate::packet::address::{Address, Endpoint};
+use crate::test_random::Random;
 
 const PEER: u32 = 0;
 const MTU: usize = 1420;
@@ -496,13 +497,8 @@ fn a_replayed_or_strange_handshake_meets_silence() {
 fn rubbish_is_counted_and_never_answered() {
     let mut pair = Pair::new(Options::default());
     pair.a_sends(64);
-    let mut seed = 0x1234_5678_9abc_def1u64;
-    let mut next = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
+    let mut random = Random(0x1234_5678_9abc_def1);
+    let mut next = move || random.next();
     let live = pair.a.send(&packet(pair.a.overlay, pair.b.overlay, 64)).remove(0);
     for _ in 0..20_000 {
         let length = (next() % 300) as usize;

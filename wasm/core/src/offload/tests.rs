@@ -4,22 +4,7 @@ use super::coalesce::Coalescer;
 use super::split::Split;
 use super::vnet::{GsoType, VNET_HEADER_BYTES, VnetHeader};
 use crate::arena::Frame;
-
-/// xorshift64: a fixed start value makes every run the same.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
+use crate::test_random::Random;
 
 /// RFC 1071, word by word.
 fn checksum(parts: &[&[u8]]) -> u16 {
