@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, Registration>> = {
   check: async (program) => (await import('./check.ts')).registerCheck(program),
   run: async (program) => (await import('./run.ts')).registerRun(program),
   status: async (program) => (await import('./status.ts')).registerStatus(program),
+  bench: async (program) => (await import('./bench.ts')).registerBench(program),
   genkey: async (program) => (await import('./keys.ts')).registerGenkey(program),
   genpsk: async (program) => (await import('./keys.ts')).registerGenpsk(program),
   pubkey: async (program) => (await import('./keys.ts')).registerPubkey(program),

@@ -22,7 +22,11 @@ const FOLDERS = ['node', 'lane', 'config', 'policy', 'firewall', 'control', 'joi
 
 const RULES: Readonly<Record<string, Rule>> = {
   'index.ts': { imports: [...FOLDERS, 'errors.ts', 'log.ts'], packages: [] },
-  cli: { imports: [...FOLDERS, 'errors.ts', 'log.ts'], packages: ['commander'] },
+  cli: { imports: [...FOLDERS, 'bench', 'errors.ts', 'log.ts'], packages: ['commander'] },
+  bench: {
+    imports: ['lane', 'config', 'policy', 'control', 'address', 'errors.ts'],
+    packages: ['execa', 'yaml', 'zod', 'wireguard-wasm', 'node-tuntap2'],
+  },
   node: { imports: [...FOLDERS, 'errors.ts', 'log.ts'], packages: ['execa'] },
   lane: { imports: ['address', 'errors.ts'], packages: ['wireguard-wasm', 'node-tuntap2'] },
   config: {
