@@ -26,6 +26,7 @@ const phases: readonly Phase[] = [
   { name: 'rust', run: rust },
   { name: 'native', run: () => vitest(['native'], 'in namespaces') },
   { name: 'pair', run: () => vitest(['pair'], 'in namespaces') },
+  { name: 'attack', run: () => vitest(['attack'], 'in namespaces') },
   { name: 'interop', run: () => vitest(['interop'], 'in namespaces') },
   ...(IS_CI ? [{ name: 'rebuild', run: rebuild }] : []),
 ];

@@ -1,7 +1,8 @@
 // A program, run in a namespace: a UDP socket that sends what it is told to and reports what it is sent.
 //
 //   datagrams.ts ADDRESS [PORT]   → {"port"}, then for each line {"to","port","data"} on stdin (data in base64) it sends a
-//                                   datagram; {"sent"} when stdin ends, {"from","length"} for each datagram it is sent
+//                                   datagram; {"sent"} when stdin ends, {"from","fromPort","length","data"} for each
+//                                   datagram it is sent
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -14,7 +15,14 @@ function report(value: object): void {
 
 const [address = '', port = '0'] = process.argv.slice(2);
 const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
-socket.on('message', (message, from) => report({ from: from.address, length: message.length }));
+socket.on('message', (message, from) =>
+  report({
+    from: from.address,
+    fromPort: from.port,
+    length: message.length,
+    data: message.toString('base64'),
+  }),
+);
 socket.bind(Number(port), address);
 await once(socket, 'listening');
 report({ port: socket.address().port });

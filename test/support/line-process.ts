@@ -1,6 +1,8 @@
 // A long-lived process, its output as lines that a test can await. Knows nothing of namespaces.
 
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import type { Writable } from 'node:stream';
 import { execa } from 'execa';
 import { within } from './deadline.ts';
 
@@ -11,6 +13,8 @@ export type SpawnOptions = {
   readonly cwd?: string;
   /** Written to standard input, which is then closed; without it standard input is empty. */
   readonly input?: string;
+  /** Instead of `input`: standard input stays open for `write`. */
+  readonly isInteractive?: boolean;
 };
 
 type Waiter = { readonly pattern: RegExp; resolve(match: RegExpExecArray): void; reject(error: Error): void };
@@ -23,6 +27,7 @@ export class LineProcess implements AsyncDisposable {
   readonly exited: Promise<Exit>;
   readonly #command: string;
   readonly #kill: (signal: NodeJS.Signals) => void;
+  readonly #stdin: Writable | null;
   readonly #waiters = new Set<Waiter>();
   #exit: Exit | undefined;
 
@@ -34,11 +39,13 @@ export class LineProcess implements AsyncDisposable {
       cleanup: true,
       ...(options.env === undefined ? {} : { env: options.env }),
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-      ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
+      ...standardInput(options),
     });
     if (child.pid === undefined) throw new Error(`${this.#command}: could not be started`);
     this.pid = child.pid;
     this.#kill = (signal) => void child.kill(signal);
+    this.#stdin = options.isInteractive === true ? (child.stdin ?? null) : null;
+    this.#stdin?.on('error', () => undefined); // the process is gone: `exited` says so
     const drained = [this.#read('stdout', child.stdout), this.#read('stderr', child.stderr)];
     this.exited = (async () => {
       const result = await child;
@@ -86,6 +93,12 @@ export class LineProcess implements AsyncDisposable {
     }
   }
 
+  /** Writes to the standard input of an interactive process; resolves when more may be written. */
+  async write(text: string): Promise<void> {
+    if (this.#stdin === null) throw new Error(`${this.#command}: its standard input is not open`);
+    if (!this.#stdin.write(text)) await Promise.race([once(this.#stdin, 'drain'), this.exited]);
+  }
+
   /** Sends `signal` without waiting for anything. */
   signal(signal: NodeJS.Signals): void {
     if (this.#exit === undefined) this.#kill(signal);
@@ -130,4 +143,9 @@ export class LineProcess implements AsyncDisposable {
       .map((line) => `  ${line.stream}: ${line.text}`)
       .join('\n');
   }
+}
+
+function standardInput({ input, isInteractive }: SpawnOptions) {
+  if (input !== undefined) return { input };
+  return { stdin: isInteractive === true ? ('pipe' as const) : ('ignore' as const) };
 }
