@@ -12,6 +12,8 @@ export const captureObstacle: string | undefined =
     ? 'tcpdump does not run in a user namespace: run as root'
     : undefined;
 
+const BUFFER_KIB = 64 * 1024;
+
 export type CaptureOptions = {
   /** pcap filter, e.g. `udp port 51820`. */
   readonly filter?: string;
@@ -19,6 +21,8 @@ export type CaptureOptions = {
   readonly hex?: boolean;
   /** Also writes the packets to this pcap file. */
   readonly file?: string;
+  /** Of each packet, not more: more packets then fit the buffer between the kernel and tcpdump. */
+  readonly snapBytes?: number;
 };
 
 export class Capture implements AsyncDisposable {
@@ -31,7 +35,13 @@ export class Capture implements AsyncDisposable {
   /** Resolves when the capture runs: what is sent from then on is in it. */
   static async start(host: Host, device: string, options: CaptureOptions = {}): Promise<Capture> {
     if (captureObstacle !== undefined) throw new Error(captureObstacle);
-    const args = ['-i', device, '-n', '-l', '-tt', '-U', '--immediate-mode', '-Z', 'root'];
+    // In immediate mode the kernel sets a whole snapshot aside for each packet: of the default buffer, that is eight.
+    const buffer = [
+      '-B',
+      `${BUFFER_KIB}`,
+      ...(options.snapBytes === undefined ? [] : ['-s', `${options.snapBytes}`]),
+    ];
+    const args = ['-i', device, '-n', '-l', '-tt', '-U', '--immediate-mode', '-Z', 'root', ...buffer];
     if (options.hex === true) args.push('-x');
     if (options.file !== undefined) args.push('-w', options.file, '--print');
     if (options.filter !== undefined) args.push(options.filter);

@@ -3,6 +3,7 @@
 
 import { randomInt } from 'node:crypto';
 import { isIPv6 } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { until, within } from '../deadline.ts';
 import type { LineProcess } from '../line-process.ts';
@@ -21,6 +22,7 @@ import { type Echo, echoReply, echoRequest } from './packets.ts';
 const NODE = fileURLToPath(new URL('../../../scripts/node', import.meta.url));
 const DATAGRAMS = fileURLToPath(new URL('../datagrams.ts', import.meta.url));
 const DEADLINE_MS = 10_000;
+const INITIATION_INTERVAL_MS = 25;
 
 /** Where the attacked listens, and its static key. */
 export type Target = { readonly address: string; readonly port: number; readonly publicKey: Uint8Array };
@@ -93,6 +95,7 @@ export class Attacker implements AsyncDisposable {
   #sequence = 0;
   /** Never twice the same moment, however fast handshakes follow each other: the target insists on newer ones. */
   #lastTimestampMs = 0;
+  #lastInitiationMs = 0;
 
   private constructor(host: Host, options: AttackerOptions, socket: Socket) {
     this.host = host;
@@ -164,8 +167,13 @@ export class Attacker implements AsyncDisposable {
     });
   }
 
-  /** A handshake as its initiator. The session is not confirmed: nothing has been sent on it. */
+  /**
+   * A handshake as its initiator. The session is not confirmed: nothing has been sent on it. Never sooner after the last
+   * than a target answers that takes 50 initiations a second, one each 20 ms.
+   */
   async initiate(choices: Partial<InitiationChoices> = {}): Promise<Session> {
+    await delay(Math.max(0, this.#lastInitiationMs + INITIATION_INTERVAL_MS - performance.now()));
+    this.#lastInitiationMs = performance.now();
     const initiation = this.initiation(choices);
     await this.send(initiation.message);
     return this.finish(initiation, await this.response(initiation));
@@ -218,7 +226,10 @@ export class Attacker implements AsyncDisposable {
   }
 
   /** An echo request to the target's overlay address that no other has been like. */
-  echo(family: 'v4' | 'v6' = 'v4', dataBytes = 16): { readonly packet: Uint8Array; readonly echo: Echo } {
+  echo(
+    family: 'v4' | 'v6' = 'v4',
+    dataBytes = 16,
+  ): { readonly packet: Buffer<ArrayBuffer>; readonly echo: Echo } {
     const { own, target } = this.options.inside;
     this.#sequence += 1;
     const echo = { id: this.#sequence >> 16, sequence: this.#sequence & 0xffff };
