@@ -52,11 +52,15 @@ export interface TunOptions {
   name: string;
   /** Refuse (`EBUSY`) an interface that exists already, also one that nobody has open. */
   exclusive: boolean;
-  /**
-   * Put ten bytes of virtio_net_hdr before each frame, and switch on every offload the kernel has: superpackets of up to
-   * 64 KiB both ways, checksums left to the other side. Default false.
-   */
+  /** Put ten bytes of virtio_net_hdr before each frame. Default false. */
   vnetHeader?: boolean;
+  /**
+   * With `vnetHeader`, where the kernel has it: TCP superpackets of up to 64 KiB both ways (TSO), checksums left to the
+   * other side. Default true.
+   */
+  tcpOffload?: boolean;
+  /** And UDP ones (USO). Default true. */
+  udpOffload?: boolean;
 }
 
 export interface UdpOptions {
@@ -70,7 +74,7 @@ export interface UdpOptions {
   /** `SO_MARK`, an unsigned 32-bit number; needs CAP_NET_ADMIN. */
   mark?: number;
   /** Let the kernel join datagrams of one flow to trains (UDP_GRO). Default false. */
-  offload?: boolean;
+  gro?: boolean;
 }
 
 /** The descriptors are borrowed, the columns are byte offsets into the memory that each call brings. */
@@ -93,9 +97,9 @@ export interface OpenedTun {
   fd: number;
   /** What the kernel called the interface. */
   name: string;
-  /** With `vnetHeader`: whether TCP superpackets pass. */
+  /** Whether TCP superpackets pass. */
   tcpOffload: boolean;
-  /** And UDP ones, from Linux 6.2. */
+  /** Whether UDP ones do, from Linux 6.2. */
   udpOffload: boolean;
 }
 
@@ -103,9 +107,9 @@ export interface OpenedUdp {
   fd: number;
   /** The real port. */
   port: number;
-  /** With `offload`: whether datagrams may come as trains. */
+  /** Whether datagrams may come as trains. */
   gro: boolean;
-  /** With `offload`: whether trains may be sent. */
+  /** Whether trains may be sent. */
   gso: boolean;
 }
 
@@ -116,7 +120,13 @@ interface Failure {
 
 /** The addon as src/addon.cc exports it: -1 stands for what is not given. */
 interface Addon {
-  openTun(name: string, exclusive: boolean, vnetHeader: boolean): OpenedTun | Failure;
+  openTun(
+    name: string,
+    exclusive: boolean,
+    vnetHeader: boolean,
+    tcpOffload: boolean,
+    udpOffload: boolean,
+  ): OpenedTun | Failure;
   tunName(fd: number): string | Failure;
   openUdp(
     family: number,
@@ -124,7 +134,7 @@ interface Addon {
     receiveBufferBytes: number,
     sendBufferBytes: number,
     mark: number,
-    offload: boolean,
+    gro: boolean,
   ): OpenedUdp | Failure;
   openEvent(): number | Failure;
   wake(fd: number): undefined | Failure;
@@ -166,10 +176,13 @@ const MAX_NAME_BYTES = 15;
  * @throws SystemCallError `EBUSY` if someone has it open (or it exists, with `exclusive`), `EPERM`, `ENOENT` without
  *   /dev/net/tun, `EINVAL` for a name the kernel refuses
  */
-export function openTun({ name, exclusive, vnetHeader = false }: TunOptions): OpenedTun {
+export function openTun(options: TunOptions): OpenedTun {
+  const { name, exclusive, vnetHeader = false, tcpOffload = true, udpOffload = true } = options;
   checkType('name', name, 'string');
   checkType('exclusive', exclusive, 'boolean');
   checkType('vnetHeader', vnetHeader, 'boolean');
+  checkType('tcpOffload', tcpOffload, 'boolean');
+  checkType('udpOffload', udpOffload, 'boolean');
   if (Buffer.byteLength(name) > MAX_NAME_BYTES || name.includes('\0')) {
     throw argumentError(
       RangeError,
@@ -177,7 +190,7 @@ export function openTun({ name, exclusive, vnetHeader = false }: TunOptions): Op
       `the interface name "${name}" is longer than ${MAX_NAME_BYTES} bytes, or holds a zero byte`,
     );
   }
-  const opened = addon.openTun(name, exclusive, vnetHeader);
+  const opened = addon.openTun(name, exclusive, vnetHeader, tcpOffload, udpOffload);
   if ('errno' in opened) throw new SystemCallError(`cannot open the TUN interface "${name}"`, opened);
   return opened;
 }
@@ -202,7 +215,7 @@ export function tunName(fd: number): string {
  * @throws SystemCallError `EADDRINUSE`, `EACCES`, `EPERM` (mark), `EAFNOSUPPORT` if the host has no IPv6
  */
 export function openUdp(options: UdpOptions): OpenedUdp {
-  const { family, port, receiveBufferBytes, sendBufferBytes, mark, offload = false } = options;
+  const { family, port, receiveBufferBytes, sendBufferBytes, mark, gro = false } = options;
   if (family !== 4 && family !== 6) {
     throw argumentError(TypeError, 'ERR_INVALID_ARG_VALUE', `family is ${String(family)}, not 4 or 6`);
   }
@@ -210,14 +223,14 @@ export function openUdp(options: UdpOptions): OpenedUdp {
   if (receiveBufferBytes !== undefined) checkWhole('receiveBufferBytes', receiveBufferBytes, 0, MAX_I32);
   if (sendBufferBytes !== undefined) checkWhole('sendBufferBytes', sendBufferBytes, 0, MAX_I32);
   if (mark !== undefined) checkWhole('mark', mark, 0, MAX_U32);
-  checkType('offload', offload, 'boolean');
+  checkType('gro', gro, 'boolean');
   const opened = addon.openUdp(
     family,
     port,
     receiveBufferBytes ?? -1,
     sendBufferBytes ?? -1,
     mark ?? -1,
-    offload,
+    gro,
   );
   if ('errno' in opened)
     throw new SystemCallError(`cannot open UDP over IPv${family} on port ${port}`, opened);

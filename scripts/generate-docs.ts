@@ -10,7 +10,7 @@ import { interfaceSchema, type KeyFacts, peerNameSchema, peerSchema } from '../s
 import { factsOf, withoutDefault } from '../src/config/section.ts';
 import { ERROR_CODES, type ErrorCode, exitCodeOfCode } from '../src/errors.ts';
 
-type Section = typeof interfaceSchema | typeof peerSchema;
+type Section = z.ZodObject<z.core.$ZodShape>;
 
 const MARK = '<!-- Made by `npm run docs`: do not edit. -->';
 
@@ -92,7 +92,9 @@ function keyEntry(prefix: string, name: string, field: z.core.$ZodType): string 
     `- ${presence(field)}`,
     `- Example: \`${exampleLine(name, field)}\``,
   ];
-  return `### \`${prefix}${name}\`\n\n${facts.description}\n\n${lines.join('\n')}`;
+  const entry = `### \`${prefix}${name}\`\n\n${facts.description}\n\n${lines.join('\n')}`;
+  const section = withoutDefault(field);
+  return section instanceof z.ZodObject ? `${entry}\n\n${keyEntries(section, `${prefix}${name}.`)}` : entry;
 }
 
 function valueLine({ expected, code }: KeyFacts, title = 'Value'): string {
@@ -108,7 +110,7 @@ function itemLines(field: z.core.$ZodType): string[] {
 }
 
 function presence(field: z.core.$ZodType): string {
-  if (field instanceof z.ZodOptional) return 'Optional';
+  if (field instanceof z.ZodOptional || withoutDefault(field) instanceof z.ZodObject) return 'Optional';
   if (field instanceof z.ZodDefault || field instanceof z.ZodPrefault) {
     const value: unknown = field.def.defaultValue;
     return `Default: \`${typeof value === 'string' ? value : JSON.stringify(value)}\``;

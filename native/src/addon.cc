@@ -30,17 +30,20 @@ void Own(Napi::Env env, int fd, Descriptors::Kind kind) {
   Descriptors::OfProcess().Add(fd, kind, Environment::Of(env));
 }
 
-// openTun(name, exclusive, vnetHeader): { fd, name, tcpOffload, udpOffload }
+// openTun(name, exclusive, vnetHeader, tcpOffload, udpOffload): { fd, name, tcpOffload, udpOffload }
 Napi::Value OpenTunCall(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::string name;
-  bool exclusive = false, vnet_header = false;
-  if (!ReadText(info[0], "name", IFNAMSIZ - 1, &name) || !ReadFlag(info[1], "exclusive", &exclusive) ||
-      !ReadFlag(info[2], "vnetHeader", &vnet_header)) {
+  TunOptions options;
+  if (!ReadText(info[0], "name", IFNAMSIZ - 1, &name) ||
+      !ReadFlag(info[1], "exclusive", &options.exclusive) ||
+      !ReadFlag(info[2], "vnetHeader", &options.vnet_header) ||
+      !ReadFlag(info[3], "tcpOffload", &options.tcp_offload) ||
+      !ReadFlag(info[4], "udpOffload", &options.udp_offload)) {
     return env.Undefined();
   }
   OpenedTun tun;
-  const Failure failure = OpenTun(name.c_str(), exclusive, vnet_header, &tun);
+  const Failure failure = OpenTun(name.c_str(), options, &tun);
   if (failure.happened()) return FailureValue(env, failure);
   Own(env, tun.fd, Descriptors::Kind::kTun);
   const Napi::Object opened = Napi::Object::New(env);
@@ -62,7 +65,7 @@ Napi::Value TunNameCall(const Napi::CallbackInfo& info) {
   return Napi::String::New(env, name);
 }
 
-// openUdp(family, port, receiveBufferBytes, sendBufferBytes, mark, offload): { fd, port, gro, gso }; -1 = not
+// openUdp(family, port, receiveBufferBytes, sendBufferBytes, mark, gro): { fd, port, gro, gso }; -1 = not
 // given
 Napi::Value OpenUdpCall(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -72,7 +75,7 @@ Napi::Value OpenUdpCall(const Napi::CallbackInfo& info) {
       !ReadOptionalI32(info[2], "receiveBufferBytes", &options.receive_buffer_bytes) ||
       !ReadOptionalI32(info[3], "sendBufferBytes", &options.send_buffer_bytes) ||
       !ReadWhole(info[4], "mark", -1, std::numeric_limits<uint32_t>::max(), &mark) ||
-      !ReadFlag(info[5], "offload", &options.offload)) {
+      !ReadFlag(info[5], "gro", &options.gro)) {
     return env.Undefined();
   }
   options.family = static_cast<int>(family);

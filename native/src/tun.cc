@@ -22,31 +22,32 @@ namespace {
 // The pieces of one superpacket: a header and as many payloads as a kernel takes segments.
 constexpr uint32_t kMostPieces = 128;
 
-// Asks for what the kernel may leave to us: first with UDP, which Linux offers from 6.2, then without, then
-// nothing.
-void SwitchOffloadsOn(int fd, OpenedTun* opened) {
-  constexpr unsigned kTcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
-  constexpr unsigned kUdp = TUN_F_USO4 | TUN_F_USO6;
-  opened->udp_offload = ioctl(fd, TUNSETOFFLOAD, kTcp | kUdp) == 0;
-  opened->tcp_offload = opened->udp_offload || ioctl(fd, TUNSETOFFLOAD, kTcp) == 0;
+// Tells the kernel what it may leave to us: first with UDP, which Linux offers from 6.2, then without. Told
+// also when that is nothing, for an interface that was there may have had more.
+void SetOffloads(int fd, const TunOptions& options, OpenedTun* opened) {
+  const unsigned tcp = options.tcp_offload ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 : 0;
+  constexpr unsigned kUdp = TUN_F_CSUM | TUN_F_USO4 | TUN_F_USO6;
+  opened->udp_offload = options.udp_offload && ioctl(fd, TUNSETOFFLOAD, tcp | kUdp) == 0;
+  const bool is_set = opened->udp_offload || ioctl(fd, TUNSETOFFLOAD, tcp) == 0;
+  opened->tcp_offload = options.tcp_offload && is_set;
 }
 
 }  // namespace
 
-Failure OpenTun(const char* name, bool exclusive, bool vnet_header, OpenedTun* opened) {
+Failure OpenTun(const char* name, const TunOptions& options, OpenedTun* opened) {
   const int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return Failure{errno, "open"};
   ifreq request = {};
   strncpy(request.ifr_name, name, IFNAMSIZ - 1);
   // IFF_TUN_EXCL is the sign bit of the short that carries the flags.
-  request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (exclusive ? IFF_TUN_EXCL : 0) |
-                                         (vnet_header ? IFF_VNET_HDR : 0));
+  request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (options.exclusive ? IFF_TUN_EXCL : 0) |
+                                         (options.vnet_header ? IFF_VNET_HDR : 0));
   if (ioctl(fd, TUNSETIFF, &request) < 0) {
     const Failure failure{errno, "ioctl(TUNSETIFF)"};
     close(fd);
     return failure;
   }
-  if (vnet_header) SwitchOffloadsOn(fd, opened);
+  if (options.vnet_header) SetOffloads(fd, options, opened);
   opened->fd = fd;
   memcpy(opened->name, request.ifr_name, IFNAMSIZ);
   opened->name[IFNAMSIZ - 1] = '\0';

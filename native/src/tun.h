@@ -11,19 +11,25 @@
 
 namespace tuntap2 {
 
+struct TunOptions {
+  bool exclusive = false;    // refuse an interface that exists
+  bool vnet_header = false;  // ten bytes of virtio_net_hdr before each frame
+  // With vnet headers: which superpackets may pass, where the kernel has them. With either, checksums are
+  // left to the other side.
+  bool tcp_offload = false;
+  bool udp_offload = false;
+};
+
 struct OpenedTun {
   int fd = -1;
-  bool tcp_offload =
-      false;  // with vnet headers: TCP superpackets both ways, checksums left to the other side
+  bool tcp_offload = false;  // TCP superpackets pass
   bool udp_offload = false;  // and UDP ones, from Linux 6.2
   char name[IFNAMSIZ] = {};  // what the kernel called it
 };
 
 // Opens /dev/net/tun and attaches it to the interface `name` (less than IFNAMSIZ bytes; "" and "wg%d" let the
-// kernel choose), made if it is not there. `exclusive` refuses one that is. With `vnet_header` each frame has
-// ten bytes of virtio_net_hdr before it, and every offload the kernel offers is on. Non-blocking,
-// close-on-exec; the caller owns the fd.
-Failure OpenTun(const char* name, bool exclusive, bool vnet_header, OpenedTun* opened);
+// kernel choose), made if it is not there. Non-blocking, close-on-exec; the caller owns the fd.
+Failure OpenTun(const char* name, const TunOptions& options, OpenedTun* opened);
 
 // The present name of the interface behind a TUN descriptor: it may have been renamed since.
 Failure TunName(int fd, char name[IFNAMSIZ]);

@@ -56,12 +56,10 @@ Failure Configure(int fd, const UdpOptions& options, OpenedUdp* opened) {
   if (bind(fd, &address.any, length) < 0) return Failure{errno, "bind"};
   if (getsockname(fd, &address.any, &length) < 0) return Failure{errno, "getsockname"};
   opened->port = ntohs(is_v6 ? address.v6.sin6_port : address.v4.sin_port);
-  if (options.offload) {
-    opened->gro = SetOption(fd, IPPROTO_UDP, UDP_GRO, 1);
-    int segment = 0;
-    socklen_t bytes = sizeof(segment);
-    opened->gso = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, &bytes) == 0;
-  }
+  opened->gro = options.gro && SetOption(fd, IPPROTO_UDP, UDP_GRO, 1);
+  int segment = 0;
+  socklen_t bytes = sizeof(segment);
+  opened->gso = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, &bytes) == 0;
   return Failure{};
 }
 

@@ -25,7 +25,7 @@ struct UdpOptions {
       -1;  // -1 = as the host has it; the kernel doubles the number for its own bookkeeping
   int send_buffer_bytes = -1;  // "
   int64_t mark = -1;           // SO_MARK, 32 bit unsigned; -1 = none
-  bool offload = false;        // UDP_GRO, where the kernel has it
+  bool gro = false;            // UDP_GRO, where the kernel has it
 };
 
 struct OpenedUdp {

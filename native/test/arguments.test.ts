@@ -140,7 +140,7 @@ it('the addon alone throws a TypeError for what index.ts would have refused', ()
   const all = { ...options, udp4: -1, udp6: -1 };
   const unopened = new addon.BatchIo();
   const calls: [string, () => unknown][] = [
-    ['openTun', () => addon.openTun('sixteen-letters-', true)],
+    ['openTun', () => addon.openTun('sixteen-letters-', true, true, true, true)],
     ['openTun without a name', () => addon.openTun()],
     ['openTun without exclusive', () => addon.openTun('x0')],
     ['openUdp', () => addon.openUdp(4, 65_536, -1, -1, -1)],

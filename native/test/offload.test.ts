@@ -50,7 +50,7 @@ describe.each([
   });
 
   it('arrives as its datagrams where trains are not asked for', () => {
-    const [a, b] = [lane({ offload: true }), lane({})];
+    const [a, b] = [lane({ gro: true }), lane({})];
     expect(a.send(train(b))).toBe(1);
     expect(a.sendStatus(0)).toBe(0);
     const received = b.receive(5);
@@ -59,7 +59,7 @@ describe.each([
   });
 
   it('arrives whole where they are, and single datagrams beside it', () => {
-    const [a, b] = [lane({ offload: true }), lane({ offload: true })];
+    const [a, b] = [lane({ gro: true }), lane({ gro: true })];
     expect(a.send(train(b), { ...train(b), payload: pattern(300, 9), segment: 0 })).toBe(2);
     const received = b.receive(2);
     expect(received.map(({ payload: each, segment }) => [each.length, segment])).toEqual([
@@ -77,7 +77,7 @@ it.each([
 ] as const)(
   'a train whose datagrams the way does not take whole leaves singly, IPv$family',
   ({ family, loopback }) => {
-    const [a, b] = [lane({ offload: true }), lane({})];
+    const [a, b] = [lane({ gro: true }), lane({})];
     ip('link set dev lo mtu 1300');
     try {
       const payload = pattern(3 * 1400 + 50, 6);
@@ -151,6 +151,21 @@ it('vnet headers come with the offloads of the kernel, and not without', () => {
   expect([plain.tcpOffload, plain.udpOffload]).toEqual([false, false]);
   expect(withHeader.tcpOffload).toBe(true);
   for (const { fd } of [plain, withHeader]) closeDescriptor(fd);
+});
+
+it.each([
+  { tcpOffload: false, udpOffload: false },
+  { tcpOffload: true, udpOffload: false },
+  { tcpOffload: false, udpOffload: true },
+])('superpackets as asked for: $tcpOffload, $udpOffload', (asked) => {
+  const whole = openTun({ name: '', exclusive: true, vnetHeader: true });
+  const tun = openTun({ name: '', exclusive: true, vnetHeader: true, ...asked });
+  const has = { tcpOffload: whole.tcpOffload, udpOffload: whole.udpOffload }; // Linux before 6.2 lacks the second
+  expect(tun).toMatchObject({
+    tcpOffload: asked.tcpOffload && has.tcpOffload,
+    udpOffload: asked.udpOffload && has.udpOffload,
+  });
+  for (const { fd } of [whole, tun]) closeDescriptor(fd);
 });
 
 /** IPv4 and UDP without checksums, which UDP may leave out; the IP one is made. */

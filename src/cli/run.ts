@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
+import { environmentOffloads, OFFLOAD_KEYS } from '../config/offloads.ts';
 import { loadSecrets } from '../config/secrets.ts';
 import { runDirectory } from '../control/node-socket.ts';
 import { Node } from '../node/node.ts';
@@ -13,11 +14,18 @@ export function registerRun(program: Command): void {
     .summary('run a node in the foreground')
     .description('Runs the node that FILE describes until SIGTERM or SIGINT. What it made goes with it.')
     .argument('<file>', "the node's configuration, such as ringfence.yaml")
+    .addHelpText(
+      'after',
+      `
+RINGFENCE_OFFLOADS switches offloads, over what FILE says: all, none, or names with a sign, in turn and with commas
+between them, as in none,+tun-tcp or -udp-gso. The names are ${Object.values(OFFLOAD_KEYS).join(', ')}.`,
+    )
     .action(run);
 }
 
 async function run(file: string, options: LogCommandOptions): Promise<void> {
   const log = logOf(options);
+  const offloads = environmentOffloads();
   const stopped = stopSignal();
   const config = loadConfig(file);
   log.debug(`starting ${config.interface.name}`, { file, version: VERSION });
@@ -27,6 +35,7 @@ async function run(file: string, options: LogCommandOptions): Promise<void> {
     log,
     runDirectory: runDirectory(),
     version: VERSION,
+    offloads,
   });
   const { interface: own, peers } = await node.status();
   const count = peers.length === 1 ? '1 peer' : `${peers.length} peers`;

@@ -1,8 +1,9 @@
 // `ringfence status [IFACE]`: what runs on this host, by peer name, as a table or as JSON.
 
 import type { Command } from 'commander';
+import { OFFLOAD_KEYS, OFFLOADS } from '../config/offloads.ts';
 import { askStatus, listInterfaces, runDirectory } from '../control/node-socket.ts';
-import type { NodeStatus, PeerStatus } from '../control/target.ts';
+import type { NodeStatus, OffloadObstacle, PeerStatus } from '../control/target.ts';
 import { NodeError } from '../errors.ts';
 import { alignColumns } from './table.ts';
 
@@ -66,11 +67,19 @@ function peerRow(peer: PeerStatus): string[] {
   ];
 }
 
-function offloads({ tunTcp, tunUdp, udpSend, udpReceive }: NodeStatus['interface']['offloads']): string {
-  const states = { 'TUN TCP': tunTcp, 'TUN UDP': tunUdp, 'UDP send': udpSend, 'UDP receive': udpReceive };
-  return Object.entries(states)
-    .map(([name, isOn]) => `${name} ${isOn ? 'on' : 'off'}`)
-    .join(', ');
+/** Who switched an offload off, in few words. */
+const OBSTACLES: Readonly<Record<OffloadObstacle, string>> = {
+  config: 'the file has it off',
+  environment: 'RINGFENCE_OFFLOADS',
+  host: 'not on this host',
+  eio: 'the host refused a train: EIO',
+};
+
+function offloads(states: NodeStatus['interface']['offloads']): string {
+  return OFFLOADS.map((offload) => {
+    const { obstacle } = states[offload];
+    return `${OFFLOAD_KEYS[offload]} ${obstacle === null ? 'on' : `off (${OBSTACLES[obstacle]})`}`;
+  }).join(', ');
 }
 
 /** What went wrong since the start, where anything did. */

@@ -7,6 +7,7 @@ import type { Place } from '../errors.ts';
 import { checkDraft, type Draft, type PeerDraft } from './checks.ts';
 import { publicKeyOf, wipe } from './key.ts';
 import { type KeyFileResult, readKeyFile } from './key-file.ts';
+import type { OFFLOAD_KEYS, Offload } from './offloads.ts';
 import { quote } from './quote.ts';
 import { type Path, Report } from './report.ts';
 import {
@@ -97,7 +98,7 @@ function readKeyFiles(
 /** Only for a draft that has no problems. */
 function configOf(draft: Draft, report: Report): NodeConfig {
   const folder = dirname(report.file);
-  const { name, private_key_file, addresses, listen_port, mtu } = complete(draft.interface);
+  const { name, private_key_file, addresses, listen_port, mtu, offloads } = complete(draft.interface);
   const { publicKey } = complete({ publicKey: draft.ownPublicKey });
   return {
     file: report.file,
@@ -108,10 +109,18 @@ function configOf(draft: Draft, report: Report): NodeConfig {
       addresses,
       listenPort: listen_port,
       mtu,
+      offloads: offloadsOf(complete(offloads)),
     },
     peers: draft.peers.map((peer) => peerOf(folder, peer)),
     places: placesOf(draft, report),
   };
+}
+
+function offloadsOf(
+  fields: Readonly<Record<(typeof OFFLOAD_KEYS)[Offload], boolean>>,
+): Readonly<Record<Offload, boolean>> {
+  const { udp_gso, udp_gro, tun_tcp, tun_udp } = fields;
+  return { udpGso: udp_gso, udpGro: udp_gro, tunTcp: tun_tcp, tunUdp: tun_udp };
 }
 
 function peerOf(folder: string, { name, fields }: PeerDraft): PeerConfig {

@@ -13,6 +13,7 @@ import {
 } from '../address/prefix.ts';
 import type { ErrorCode, Place } from '../errors.ts';
 import { decodeKey } from './key.ts';
+import { OFFLOAD_KEYS, type Offload } from './offloads.ts';
 import { isKey, quote } from './quote.ts';
 
 /** A whole node, as every other folder sees it: plain data, no text left to parse, no secret. */
@@ -38,6 +39,8 @@ export interface InterfaceConfig {
   readonly listenPort: number;
   /** `auto`: the MTU of the route to the peers, less what WireGuard adds. */
   readonly mtu: 'auto' | number;
+  /** Which offloads may be used, where the host has them. */
+  readonly offloads: Readonly<Record<Offload, boolean>>;
 }
 
 export interface PeerConfig {
@@ -79,6 +82,14 @@ const MTU_RANGE = { least: 576, most: 65_535 - 80 } as const;
 
 const GENKEY_HINT = '`ringfence genkey` makes a private key, `ringfence pubkey` gives the public key of one';
 
+/** The section `interface.offloads`. */
+export const offloadsSchema = z.strictObject({
+  [OFFLOAD_KEYS.udpGso]: offload('Send trains: many datagrams of one size in one call (UDP_SEGMENT).'),
+  [OFFLOAD_KEYS.udpGro]: offload('Receive trains: datagrams that the kernel joined (UDP_GRO).'),
+  [OFFLOAD_KEYS.tunTcp]: offload('TCP superpackets of up to 64 KiB at the TUN device (TSO), both ways.'),
+  [OFFLOAD_KEYS.tunUdp]: offload('UDP superpackets at the TUN device (USO), both ways; from Linux 6.2.'),
+});
+
 /** The section `interface`. */
 export const interfaceSchema = z.strictObject({
   name: z.string().regex(INTERFACE_NAME).register(keyFacts, {
@@ -116,6 +127,15 @@ export const interfaceSchema = z.strictObject({
       code: 'ERR_CONFIG_MTU',
       example: 'auto',
     }),
+  offloads: offloadsSchema.prefault({}).register(keyFacts, {
+    description:
+      'What the host may join or split for this node, each where it can; `ringfence status` shows which are in use. Switch one off where a driver or a network makes trouble. `RINGFENCE_OFFLOADS` wins over these keys.',
+    expected: `a section with the keys ${Object.values(OFFLOAD_KEYS).join(', ')}`,
+    code: 'ERR_CONFIG_TYPE',
+    example: `{${Object.values(OFFLOAD_KEYS)
+      .map((key) => `${key}: true`)
+      .join(', ')}}`,
+  }),
 });
 
 /** Each section `peers.NAME`. */
@@ -217,6 +237,11 @@ function text<T>(parse: (text: string) => Parsed<T> | Refusal, facts: KeyFacts) 
     return z.NEVER;
   });
   return schema.register(keyFacts, facts);
+}
+
+function offload(description: string) {
+  const facts = { description, expected: 'true or false', code: 'ERR_CONFIG_TYPE', example: 'true' } as const;
+  return z.boolean().default(true).register(keyFacts, facts);
 }
 
 function list<S extends z.ZodType>(item: S, facts: Omit<KeyFacts, 'code'>) {

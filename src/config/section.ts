@@ -65,6 +65,10 @@ export function asMap(report: Report, tree: Tree, path: Path, keys: readonly str
 /** The value of one key or list item; undefined after a report. */
 export function readValue(report: Report, field: z.core.$ZodType, tree: Tree, path: Path): unknown {
   if (tree.kind === 'broken') return undefined;
+  const section = withoutDefault(field);
+  if (section instanceof z.ZodObject && tree.kind === 'map') {
+    return readSection(report, section, tree, tree.offset, path);
+  }
   if (tree.kind === 'list' && tree.items.length > 0) {
     const list = withoutDefault(field);
     if (list instanceof z.ZodArray) return readItems(report, list.element, tree.items, path);

@@ -41,6 +41,9 @@ interface:
   # The longest packet inside the tunnel. auto: that of the route to the peers, less 80.
   mtu: auto
 
+  # What the host may join or split for this node, each where it can. Switch one off where a driver makes trouble.
+  # offloads: {udp_gso: true, udp_gro: true, tun_tcp: true, tun_udp: true}
+
 peers:
   # alice:
   #   # What \`ringfence pubkey\` prints of alice's private key.

@@ -1,5 +1,7 @@
 // What the control surfaces ask of a node, declared here and implemented by node/: they know no node.
 
+import type { Offload } from '../config/offloads.ts';
+
 /** A node as a status reader sees it. Counts are decimal strings: they outgrow a JavaScript number. */
 export interface NodeStatus {
   readonly version: string;
@@ -11,13 +13,7 @@ export interface NodeStatus {
     readonly listenPort: number;
     readonly mtu: number;
     readonly addresses: readonly string[];
-    /** What the host takes and gives in one call: superpackets at the TUN device, trains at the sockets. */
-    readonly offloads: {
-      readonly tunTcp: boolean;
-      readonly tunUdp: boolean;
-      readonly udpSend: boolean;
-      readonly udpReceive: boolean;
-    };
+    readonly offloads: Readonly<Record<Offload, OffloadStatus>>;
   };
   readonly lane: {
     readonly state: 'running' | 'restarting';
@@ -30,6 +26,18 @@ export interface NodeStatus {
   readonly drops: Readonly<Record<string, string>>;
   /** System calls that failed, as `sendmmsg ENETUNREACH`. */
   readonly faults: Readonly<Record<string, number>>;
+}
+
+/**
+ * Why an offload is not in use: the file has it off, `RINGFENCE_OFFLOADS` has, the host lacks it, or it refused a train
+ * (`EIO`: its device makes no checksums), after which they leave datagram by datagram.
+ */
+export type OffloadObstacle = 'config' | 'environment' | 'host' | 'eio';
+
+export interface OffloadStatus {
+  readonly isActive: boolean;
+  /** null while it is active. */
+  readonly obstacle: OffloadObstacle | null;
 }
 
 export interface PeerStatus {

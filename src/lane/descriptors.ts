@@ -11,7 +11,7 @@ import {
   SystemCallError,
 } from 'node-tuntap2';
 import { NodeError } from '../errors.ts';
-import type { LaneDescriptors } from './messages.ts';
+import type { LaneDescriptors, LaneOffloads } from './messages.ts';
 
 /** Socket buffers: a burst must fit while the lane is busy with another. */
 const UDP_BUFFER_BYTES = 7 * 1024 * 1024;
@@ -28,25 +28,30 @@ export class Descriptors {
 
   /**
    * Opens UDP on `port` (0 = any) over IPv4 and, where the host has it, IPv6, then the TUN interface, which must not
-   * exist yet. Nothing stays open when it throws.
+   * exist yet, with those of the offloads that the host has. Nothing stays open when it throws.
    * @throws NodeError `ERR_NODE_PORT`, `ERR_NODE_PRIVILEGE`, `ERR_NODE_INTERFACE`
    */
-  static open(interfaceName: string, port: number): Descriptors {
+  static open(interfaceName: string, port: number, offloads: LaneOffloads): Descriptors {
     const opened: number[] = [];
     const keep = (fd: number): number => {
       opened.push(fd);
       return fd;
     };
     try {
-      const udp4 = openSocket(4, port);
+      const udp4 = openSocket(4, port, offloads.udpGro);
       keep(udp4.fd);
-      const udp6 = openIpv6Socket(udp4.port);
+      const udp6 = openIpv6Socket(udp4.port, offloads.udpGro);
       if (udp6 !== undefined) keep(udp6);
-      const tun = openInterface(interfaceName);
+      const tun = openInterface(interfaceName, offloads);
       keep(tun.fd);
       const event = keep(openEvent());
-      const offloads = { gso: udp4.gso, gro: udp4.gro, tcp: tun.tcpOffload, udp: tun.udpOffload };
-      return new Descriptors({ tun: tun.fd, udp4: udp4.fd, udp6, event, offloads }, udp4.port);
+      const inUse = {
+        udpGso: offloads.udpGso && udp4.gso,
+        udpGro: udp4.gro,
+        tunTcp: tun.tcpOffload,
+        tunUdp: tun.udpOffload,
+      };
+      return new Descriptors({ tun: tun.fd, udp4: udp4.fd, udp6, event, offloads: inUse }, udp4.port);
     } catch (error) {
       for (const fd of opened) closeDescriptor(fd);
       throw error;
@@ -60,14 +65,14 @@ export class Descriptors {
   }
 }
 
-function openSocket(family: 4 | 6, port: number): OpenedUdp {
+function openSocket(family: 4 | 6, port: number, gro: boolean): OpenedUdp {
   try {
     return openUdp({
       family,
       port,
       receiveBufferBytes: UDP_BUFFER_BYTES,
       sendBufferBytes: UDP_BUFFER_BYTES,
-      offload: true,
+      gro,
     });
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
@@ -89,9 +94,9 @@ function openSocket(family: 4 | 6, port: number): OpenedUdp {
 }
 
 /** undefined on a host without IPv6. */
-function openIpv6Socket(port: number): number | undefined {
+function openIpv6Socket(port: number, gro: boolean): number | undefined {
   try {
-    return openSocket(6, port).fd;
+    return openSocket(6, port, gro).fd;
   } catch (error) {
     const isAbsent =
       error instanceof SystemCallError && ['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(error.code);
@@ -100,9 +105,10 @@ function openIpv6Socket(port: number): number | undefined {
   }
 }
 
-function openInterface(name: string): OpenedTun {
+function openInterface(name: string, { tunTcp, tunUdp }: LaneOffloads): OpenedTun {
   try {
-    return openTun({ name, exclusive: true, vnetHeader: true });
+    // The core expects the header also where no superpacket passes.
+    return openTun({ name, exclusive: true, vnetHeader: true, tcpOffload: tunTcp, udpOffload: tunUdp });
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     throw interfaceFault(name, error);

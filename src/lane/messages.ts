@@ -38,17 +38,18 @@ export interface LaneDescriptors {
   readonly udp4: number;
   readonly udp6: number | undefined;
   readonly event: number;
+  /** What was asked for and the host has. */
   readonly offloads: LaneOffloads;
 }
 
-/** What the host was found to have. */
+/** Which offloads are asked for, or in use. */
 export interface LaneOffloads {
   /** Trains of datagrams out (UDP_SEGMENT) and in (UDP_GRO). */
-  readonly gso: boolean;
-  readonly gro: boolean;
+  readonly udpGso: boolean;
+  readonly udpGro: boolean;
   /** Superpackets of TCP and UDP to and from the TUN device. */
-  readonly tcp: boolean;
-  readonly udp: boolean;
+  readonly tunTcp: boolean;
+  readonly tunUdp: boolean;
 }
 
 export type ToLane =

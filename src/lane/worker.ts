@@ -36,9 +36,9 @@ class Lane {
     this.#core = new Core(compile(), { log: onPanic }, nowMs());
     this.#io = new BatchIo({ ...descriptors, ...this.#core.layout });
     this.#core.setMtu(settings.mtu);
-    const { gso, tcp, udp } = descriptors.offloads;
-    this.#hasGso = gso;
-    this.#core.setOffloads({ trains: gso, tcp, udp });
+    const { udpGso, tunTcp, tunUdp } = descriptors.offloads;
+    this.#hasGso = udpGso;
+    this.#core.setOffloads({ trains: udpGso, tcp: tunTcp, udp: tunUdp });
     this.#core.setIdentity(settings.privateKey);
     settings.privateKey.fill(0);
     for (const peer of settings.peers) {

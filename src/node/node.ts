@@ -5,6 +5,7 @@ import { renderEndpoint } from '../address/endpoint.ts';
 import { ipFromBytes } from '../address/ip.ts';
 import { renderInterface, renderPrefix } from '../address/prefix.ts';
 import { renderPublicKey } from '../config/key.ts';
+import type { OffloadSwitches } from '../config/offloads.ts';
 import type { NodeConfig, PeerConfig } from '../config/schema.ts';
 import { type Secrets, wipeSecrets } from '../config/secrets.ts';
 import { NodeSocket, refuseSecond } from '../control/node-socket.ts';
@@ -15,6 +16,7 @@ import type { LaneEndpoint, LaneOffloads, LanePeer, LanePeerStatus, LaneStatus }
 import type { Log } from '../log.ts';
 import { literalEndpoint, NameResolver, type ResolvedEndpoint } from './endpoints.ts';
 import { allowedIps, setUpInterface, tunnelMtu } from './interface.ts';
+import { chooseOffloads, type OffloadChoice, offloadStatuses, wantedOffloads } from './offloads.ts';
 import { Supervisor } from './supervisor.ts';
 
 export interface NodeOptions {
@@ -25,6 +27,8 @@ export interface NodeOptions {
   /** Where the control socket is made. */
   readonly runDirectory: string;
   readonly version: string;
+  /** Win over those of the configuration. */
+  readonly offloads?: OffloadSwitches;
   /** The lane's file; tests put their own around it. */
   readonly laneWorker?: URL;
 }
@@ -38,13 +42,16 @@ export class Node implements ControlTarget {
   readonly #startedSeconds = Math.floor(Date.now() / 1000);
   #lane: Supervisor | undefined;
   #port = 0;
-  #hostOffloads: LaneOffloads = { gso: false, gro: false, tcp: false, udp: false };
+  readonly #offloadChoice: OffloadChoice;
+  #foundOffloads: LaneOffloads;
   #mtu = 0;
   #fail: (reason: NodeError) => void = () => {};
 
   private constructor(options: NodeOptions, undo: AsyncDisposableStack) {
     this.#options = options;
     this.#undo = undo;
+    this.#offloadChoice = chooseOffloads(options.config.interface.offloads, options.offloads ?? {});
+    this.#foundOffloads = wantedOffloads(this.#offloadChoice);
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
@@ -82,10 +89,10 @@ export class Node implements ControlTarget {
     const known = Array.from(this.#endpoints.values(), ({ address }) => ipFromBytes(address));
     this.#mtu = await tunnelMtu(config, known);
 
-    const descriptors = openDescriptors(config);
+    const descriptors = openDescriptors(config, this.#foundOffloads);
     this.#undo.defer(() => descriptors.close());
     this.#port = descriptors.port;
-    this.#hostOffloads = descriptors.all.offloads;
+    this.#foundOffloads = descriptors.all.offloads;
     if (descriptors.all.udp6 === undefined)
       log.warn('this host has no IPv6: peers are reached over IPv4 only');
 
@@ -160,11 +167,6 @@ export class Node implements ControlTarget {
     return resolver;
   }
 
-  #offloads(lane: LaneStatus | undefined): NodeStatus['interface']['offloads'] {
-    const { tcp, udp, gso, gro } = this.#hostOffloads;
-    return { tunTcp: tcp, tunUdp: udp, udpSend: lane?.sendsTrains ?? gso, udpReceive: gro };
-  }
-
   async status(): Promise<NodeStatus> {
     const { config, version } = this.#options;
     const lane = await this.#lane?.status();
@@ -179,7 +181,7 @@ export class Node implements ControlTarget {
         listenPort: this.#port,
         mtu: this.#mtu,
         addresses: config.interface.addresses.map(renderInterface),
-        offloads: this.#offloads(lane),
+        offloads: offloadStatuses(this.#offloadChoice, this.#foundOffloads, lane?.sendsTrains ?? true),
       },
       lane: {
         state: this.#lane?.isRunning === true ? 'running' : 'restarting',
@@ -194,10 +196,10 @@ export class Node implements ControlTarget {
 }
 
 /** A port that is taken is a fault of the configuration where it names one: it says where. */
-function openDescriptors(config: NodeConfig): Descriptors {
+function openDescriptors(config: NodeConfig, offloads: LaneOffloads): Descriptors {
   const { name, listenPort } = config.interface;
   try {
-    return Descriptors.open(name, listenPort);
+    return Descriptors.open(name, listenPort, offloads);
   } catch (error) {
     const place = config.places.get('interface.listen_port');
     if (!(error instanceof NodeError) || error.code !== 'ERR_NODE_PORT' || place === undefined) throw error;

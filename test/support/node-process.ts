@@ -40,6 +40,7 @@ export type NodeFile = {
     readonly addresses: readonly string[];
     readonly listen_port?: number;
     readonly mtu?: number | 'auto';
+    readonly offloads?: Readonly<Record<string, boolean>>;
   };
   readonly peers: Readonly<Record<string, PeerFile>>;
   readonly firewall?: unknown;
@@ -193,6 +194,8 @@ export type PairOptions = {
   readonly underlay?: 4 | 6;
   readonly listenPort?: number;
   readonly mtu?: number | 'auto';
+  /** Of both ends, as in the file. */
+  readonly offloads?: Readonly<Record<string, boolean>>;
   /** Of both ends, or of each. */
   readonly keepalive?: number | { readonly left?: number; readonly right?: number };
   /** Both ends have the same one; or each end the key given for it, or none. */
@@ -230,6 +233,7 @@ export async function writePair(directory: string, options: PairOptions): Promis
         addresses: near.addresses,
         listen_port: listenPort,
         ...(options.mtu === undefined ? {} : { mtu: options.mtu }),
+        ...(options.offloads === undefined ? {} : { offloads: options.offloads }),
       },
       peers: {
         [far.host.name]: {

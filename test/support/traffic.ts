@@ -9,6 +9,7 @@ import type { Host } from './topology.ts';
 const NODE = fileURLToPath(new URL('../../scripts/node', import.meta.url));
 const TRANSFER = fileURLToPath(new URL('./transfer.ts', import.meta.url));
 const DATAGRAMS = fileURLToPath(new URL('./datagrams.ts', import.meta.url));
+const TRAINS = fileURLToPath(new URL('./trains.ts', import.meta.url));
 const START_DEADLINE_MS = 10_000;
 
 export type PingOptions = {
@@ -144,6 +145,18 @@ export async function sendDatagrams(
   const started = host.spawn(NODE, [DATAGRAMS, address], { input: `${lines.join('\n')}\n` });
   await started.line(new RegExp(`"sent":${payloads.length}`), 30_000);
   return started;
+}
+
+export type Trains = {
+  readonly count: number;
+  readonly lengthBytes: number;
+  readonly segmentBytes: number;
+};
+
+/** Sends trains of UDP datagrams, each by one call, as programs that speak QUIC do. */
+export async function sendTrains(host: Host, address: string, port: number, trains: Trains): Promise<void> {
+  const { count, lengthBytes, segmentBytes } = trains;
+  await host.exec(NODE, [TRAINS, address, ...[port, count, lengthBytes, segmentBytes].map(String)]);
 }
 
 /** Has a program bind a UDP port, until it is stopped. It answers nothing; what it is sent shows as a line `{"from",…}`. */

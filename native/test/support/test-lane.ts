@@ -30,8 +30,8 @@ export interface TestLaneOptions {
   slots?: number;
   slotBytes?: number;
   sendBufferBytes?: number;
-  /** Trains may be sent and come. */
-  offload?: boolean;
+  /** Trains may come. */
+  gro?: boolean;
 }
 
 export class TestLane {
@@ -48,17 +48,17 @@ export class TestLane {
   readonly column: { receive: number; send: number; read: number; write: number };
   readonly #slotBytes: number;
 
-  constructor({ slots = 64, slotBytes = 2048, sendBufferBytes, offload = false }: TestLaneOptions = {}) {
+  constructor({ slots = 64, slotBytes = 2048, sendBufferBytes, gro = false }: TestLaneOptions = {}) {
     requireTestNamespace();
     const tun = openTun({ name: 'lane%d', exclusive: true });
     const udp4 = openUdp({
       family: 4,
       port: 0,
       receiveBufferBytes: 4 << 20,
-      offload,
+      gro,
       ...(sendBufferBytes && { sendBufferBytes }),
     });
-    const udp6 = openUdp({ family: 6, port: 0, receiveBufferBytes: 4 << 20, offload });
+    const udp6 = openUdp({ family: 6, port: 0, receiveBufferBytes: 4 << 20, gro });
     this.name = tun.name;
     this.tun = tun.fd;
     this.udp4 = udp4.fd;

@@ -56,6 +56,27 @@ describe('the level is that of --log-level, else that of LOG_LEVEL', () => {
 });
 
 test.each([
+  { text: 'udp-gso', word: '"udp-gso"' },
+  { text: 'none,-udp-gs0', word: '"-udp-gs0"' },
+  { text: 'none,', word: '""' },
+  { text: 'NONE', word: '"NONE"' },
+])('RINGFENCE_OFFLOADS=$text is refused before anything is made', async ({ text, word }) => {
+  const result = await ringfence(['run', 'ringfence.yaml'], {
+    cwd: folder.path,
+    env: { RINGFENCE_OFFLOADS: text, RINGFENCE_RUN_DIR: folder.path },
+  });
+  expect(result).toMatchObject({ code: 2, stdout: '' });
+  expect(result.stderr).toContain(
+    `ringfence: RINGFENCE_OFFLOADS: ${word} switches nothing (ERR_USAGE)\n  hint: `,
+  );
+});
+
+test('--help tells of RINGFENCE_OFFLOADS, with the names', async () => {
+  const { stdout } = await ringfence(['run', '--help']);
+  expect(stdout).toMatch(/RINGFENCE_OFFLOADS .*\n.*\budp_gso, udp_gro, tun_tcp, tun_udp\b/s);
+});
+
+test.each([
   ['--log-level', 'loud'],
   ['--log-format', 'xml'],
 ])('%s %s is refused with what there is', async (option, value) => {

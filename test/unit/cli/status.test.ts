@@ -45,7 +45,12 @@ function node(name: string, peers: readonly PeerStatus[]): NodeStatus {
       listenPort: 51_820,
       mtu: 1420,
       addresses: ['10.9.0.1/24'],
-      offloads: { tunTcp: true, tunUdp: false, udpSend: true, udpReceive: true },
+      offloads: {
+        udpGso: { isActive: false, obstacle: 'eio' },
+        udpGro: { isActive: true, obstacle: null },
+        tunTcp: { isActive: true, obstacle: null },
+        tunUdp: { isActive: false, obstacle: 'config' },
+      },
     },
     lane: { state: 'running', restarts: 0, lastFailure: null },
     peers,
@@ -66,7 +71,7 @@ async function withNodes(nodes: readonly NodeStatus[], work: () => Promise<void>
 
 const HEAD = `port 51820, MTU 1420, 10.9.0.1/24
   public key  B=
-  offloads    TUN TCP on, TUN UDP off, UDP send on, UDP receive on
+  offloads    udp_gso off (the host refused a train: EIO), udp_gro on, tun_tcp on, tun_udp off (the file has it off)
   dropped     bad-tag 2
   faults      sendmmsg ENETUNREACH 3
 `;

@@ -30,6 +30,18 @@ describe('values that are wrong, in the interface', () => {
     ['listen_port: .inf', `5:16: interface.listen_port: Infinity ${port} (ERR_CONFIG_TYPE)`],
     ['listen_port: "51820"', `5:16: interface.listen_port: "51820" ${port} (ERR_CONFIG_TYPE)`],
     ['listen_port: yes', `5:16: interface.listen_port: "yes" ${port} (ERR_CONFIG_TYPE)`],
+    [
+      'offloads: {udp_gso: off}',
+      '5:23: interface.offloads.udp_gso: "off" is not true or false (ERR_CONFIG_TYPE)',
+    ],
+    [
+      'offloads: {udp-gso: true}',
+      '5:14: interface.offloads.udp-gso: unknown key; did you mean udp_gso? (ERR_CONFIG_UNKNOWN_KEY)',
+    ],
+    [
+      'offloads: none',
+      '5:13: interface.offloads: "none" is not a section with the keys udp_gso, udp_gro, tun_tcp, tun_udp (ERR_CONFIG_TYPE)',
+    ],
     ['mtu: 575', `5:8: interface.mtu: 575 ${mtu} (ERR_CONFIG_MTU)`],
     ['mtu: 65456', `5:8: interface.mtu: 65456 ${mtu} (ERR_CONFIG_MTU)`],
     ['mtu: Auto', `5:8: interface.mtu: "Auto" ${mtu} (ERR_CONFIG_MTU)`],
@@ -107,19 +119,19 @@ describe('values that are wrong, in the interface', () => {
     ],
     [
       'profile: std',
-      '5:3: interface.profile: unknown key; known here: name, private_key_file, addresses, listen_port, mtu (ERR_CONFIG_UNKNOWN_KEY)',
+      '5:3: interface.profile: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, offloads (ERR_CONFIG_UNKNOWN_KEY)',
     ],
     [
       'constructor: 1',
-      '5:3: interface.constructor: unknown key; known here: name, private_key_file, addresses, listen_port, mtu (ERR_CONFIG_UNKNOWN_KEY)',
+      '5:3: interface.constructor: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, offloads (ERR_CONFIG_UNKNOWN_KEY)',
     ],
     [
       '__proto__: {x: 1}',
-      '5:3: interface.__proto__: unknown key; known here: name, private_key_file, addresses, listen_port, mtu (ERR_CONFIG_UNKNOWN_KEY)',
+      '5:3: interface.__proto__: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, offloads (ERR_CONFIG_UNKNOWN_KEY)',
     ],
     [
       '"": 1',
-      '5:3: interface[""]: unknown key; known here: name, private_key_file, addresses, listen_port, mtu (ERR_CONFIG_UNKNOWN_KEY)',
+      '5:3: interface[""]: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, offloads (ERR_CONFIG_UNKNOWN_KEY)',
     ],
   ];
   test.each(rows)('%s', (line, problem) => {

@@ -61,13 +61,22 @@ peers:
 
   test('the least: what is not said has a default', () => {
     const config = folder.load(`${PEER}    addresses: [10.9.0.2]\n`);
-    expect(config.interface).toMatchObject({ listenPort: 0, mtu: 'auto' });
+    expect(config.interface).toMatchObject({
+      listenPort: 0,
+      mtu: 'auto',
+      offloads: { udpGso: true, udpGro: true, tunTcp: true, tunUdp: true },
+    });
     expect(config.peers[0]).toMatchObject({
       presharedKeyFile: null,
       routes: [],
       endpoints: [],
       keepaliveSeconds: 0,
     });
+  });
+
+  test('an offload that is off, the others stay on', () => {
+    const { offloads } = folder.load(`${INTERFACE}  offloads: {tun_udp: false, udp_gro: false}\n`).interface;
+    expect(offloads).toEqual({ udpGso: true, udpGro: false, tunTcp: true, tunUdp: false });
   });
 
   test.each([
