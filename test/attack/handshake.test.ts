@@ -209,7 +209,7 @@ describe('a response', () => {
     );
     await attacker.send(
       ...garbled,
-      bend(message, nodeKey, (copy) => void copy.writeUInt32LE(initiation.sender ^ 1, 8)), // another index
+      bend(message, nodeKey, (copy) => void copy.writeUInt32LE((initiation.sender ^ 1) >>> 0, 8)), // another index
       bend(message, nodeKey, (copy) => void copy.fill(0, 12, 44)), // an ephemeral of low order
       message.map((byte, i) => (i === 60 ? byte ^ 1 : byte)), // its mac1
       message.subarray(0, 91),
@@ -247,7 +247,7 @@ describe('a response', () => {
     const stranger = Buffer.alloc(92);
     stranger.writeUInt32LE(2, 0);
     stranger.writeUInt32LE(attacker.index(), 4);
-    const unasked = [session.remote, session.remote ^ 1, 0].map((receiver) => {
+    const unasked = [session.remote, (session.remote ^ 1) >>> 0, 0].map((receiver) => {
       const copy = Buffer.from(stranger);
       copy.writeUInt32LE(receiver, 8);
       copy.set(rawKeyPair().publicKey, 12);
