@@ -43,10 +43,12 @@ pub enum DropReason {
     StagedExpired,
     /// The arena for messages or frames was full.
     ArenaFull,
+    /// An authentic initiation less than 20 ms after the peer's last.
+    HandshakeRate,
 }
 
 impl DropReason {
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 20] = [
         "malformed-message",
         "bad-mac1",
         "low-order-key",
@@ -66,9 +68,10 @@ impl DropReason {
         "staged-overflow",
         "staged-expired",
         "arena-full",
+        "handshake-rate",
     ];
 }
-const _: () = assert!(DropReason::ArenaFull as usize + 1 == DropReason::NAMES.len());
+const _: () = assert!(DropReason::HandshakeRate as usize + 1 == DropReason::NAMES.len());
 
 /// The block of drop counters. Fixed for the life of the core: the host knows its address.
 pub struct Counters {

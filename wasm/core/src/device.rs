@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use boringtun::noise::Tunn;
 use boringtun::x25519::PublicKey;
 
+use crate::admission::FormerPeers;
 use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::arena::{Intake, SendQueue};
 use crate::counters::Counters;
@@ -51,6 +52,7 @@ pub struct Device {
     pub(crate) peers: Vec<Option<Box<Peer>>>,
     free: Vec<u32>,
     pub(crate) by_key: HashMap<[u8; 32], u32>,
+    former_peers: FormerPeers,
     tick_cursor: usize,
     pub(crate) mtu: usize,
 }
@@ -96,6 +98,7 @@ impl Device {
             peers: Vec::new(),
             free: Vec::new(),
             by_key: HashMap::new(),
+            former_peers: FormerPeers::default(),
             tick_cursor: 0,
             mtu: 0,
         }
@@ -143,7 +146,8 @@ impl Device {
             Some(identity.limiter()),
         );
         let timers = Timers::new(settings.persistent_seconds, host::now());
-        let peer = Box::new(Peer::new(id, index, tunnel, settings.endpoint, timers));
+        let admission = self.former_peers.take(&settings.public_key);
+        let peer = Box::new(Peer::new(id, index, tunnel, settings.endpoint, timers, admission));
         match self.free.pop().and_then(|free| self.peers.get_mut(free as usize)) {
             Some(slot) => *slot = Some(peer),
             None => self.peers.push(Some(peer)),
@@ -157,7 +161,14 @@ impl Device {
         let mut peer = slot.take().ok_or(Refusal::NoSuchPeer)?;
         peer.release(&mut self.shared);
         self.indices.release(peer.index());
-        self.by_key.retain(|_, holder| *holder != id);
+        let former_peers = &mut self.former_peers;
+        self.by_key.retain(|key, holder| {
+            let stays = *holder != id;
+            if !stays {
+                former_peers.keep(*key, peer.admission());
+            }
+            stays
+        });
         self.allowed_ips.remove_peer(id);
         self.free.push(id);
         Ok(())

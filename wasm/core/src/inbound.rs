@@ -6,7 +6,7 @@ use crate::counters::DropReason;
 use crate::device::Device;
 use crate::handshake_gate;
 use crate::host::{self, Millis};
-use crate::message::Message;
+use crate::message::{InitiationFields, Message};
 use crate::packet::address::Endpoint;
 use crate::packet::ip::IpHeader;
 
@@ -34,11 +34,7 @@ impl Device {
     fn take_datagram(&mut self, datagram: &[u8], from: Endpoint, now: Millis) -> Result<(), DropReason> {
         let message = Message::parse(datagram).ok_or(DropReason::MalformedMessage)?;
         let id = match message {
-            Message::Initiation { ephemeral, .. } => {
-                let identity = self.identity.as_ref().ok_or(DropReason::UnknownPeer)?;
-                let key = identity.initiator(datagram, ephemeral)?;
-                self.by_key.get(&key).copied().ok_or(DropReason::UnknownPeer)?
-            }
+            Message::Initiation { .. } => self.admit_initiation(datagram, now)?,
             Message::Response { receiver, .. }
             | Message::CookieReply { receiver }
             | Message::Transport { receiver, .. } => {
@@ -72,5 +68,19 @@ impl Device {
                 self.write.push(header.total_length).then_some(()).ok_or(DropReason::ArenaFull)
             }
         }
+    }
+
+    /// Whose initiation this is, if it is a new one of a peer. Only then does it reach that peer's tunnel.
+    fn admit_initiation(&mut self, datagram: &[u8], now: Millis) -> Result<u32, DropReason> {
+        let identity = self.identity.as_ref().ok_or(DropReason::UnknownPeer)?;
+        if !identity.verifies_mac1(datagram) {
+            return Err(DropReason::BadMac1);
+        }
+        let initiation = InitiationFields::parse(datagram).ok_or(DropReason::MalformedMessage)?;
+        let opened = identity.open_static(&initiation)?;
+        let id = self.by_key.get(&opened.key).copied().ok_or(DropReason::UnknownPeer)?;
+        let peer = self.peers.get_mut(id as usize).and_then(Option::as_mut).ok_or(DropReason::UnknownPeer)?;
+        peer.admit(identity, &opened, &initiation, now)?;
+        Ok(id)
     }
 }

@@ -4,6 +4,7 @@
 //! can panic on what a packet contains. Counts and ids come back as non-negative numbers, a [`Refusal`] as a
 //! negative one. What a call leaves in the columns is borrowed until the next call of any export.
 
+mod admission;
 mod allowed_ips;
 mod arena;
 mod control;
@@ -14,6 +15,7 @@ mod host;
 mod inbound;
 mod index_table;
 mod message;
+mod noise;
 mod offload;
 mod outbound;
 mod packet;
@@ -205,6 +207,10 @@ pub extern "C" fn aead(seal: u32, aad_length: u32, text_length: u32) -> i32 {
     control(|block| block.aead(seal != 0, aad_length as usize, text_length as usize))
 }
 
+#[cfg(test)]
+mod gate_tests;
+#[cfg(test)]
+mod test_initiator;
 #[cfg(test)]
 mod test_random;
 #[cfg(test)]

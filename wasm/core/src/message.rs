@@ -44,6 +44,33 @@ impl Message<'_> {
     }
 }
 
+/// What an initiation carries for its responder alone, each in its place.
+#[derive(Clone, Copy)]
+pub struct InitiationFields<'a> {
+    pub ephemeral: &'a [u8; 32],
+    pub sealed_static: &'a [u8; 48],
+    pub sealed_timestamp: &'a [u8; 28],
+}
+
+impl InitiationFields<'_> {
+    /// `None` unless it has the length of an initiation.
+    pub fn parse(datagram: &[u8]) -> Option<InitiationFields<'_>> {
+        let datagram: &[u8; INITIATION_BYTES] = datagram.try_into().ok()?;
+        Some(InitiationFields {
+            ephemeral: datagram.get(8..)?.first_chunk()?,
+            sealed_static: datagram.get(40..)?.first_chunk()?,
+            sealed_timestamp: datagram.get(88..)?.first_chunk()?,
+        })
+    }
+}
+
+/// Takes a handshake message apart for its macs: what mac1 covers, mac1, mac2. `None` if it is shorter than both.
+pub fn split_macs(datagram: &[u8]) -> Option<(&[u8], &[u8; 16], &[u8; 16])> {
+    let (rest, mac2) = datagram.split_last_chunk()?;
+    let (covered, mac1) = rest.split_last_chunk()?;
+    Some((covered, mac1, mac2))
+}
+
 fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
 }

@@ -7,14 +7,17 @@
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::{Tunn, TunnResult};
 
+use crate::admission::{Admission, StaticShared};
 use crate::arena::SendQueue;
 use crate::counters::{Counters, DropReason};
+use crate::handshake_gate::Identity;
 use crate::host::Millis;
 use crate::index_table::IndexBase;
 use crate::message::{
-    INITIATION_BYTES, Message, REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, RESPONSE_BYTES,
+    INITIATION_BYTES, InitiationFields, Message, REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, RESPONSE_BYTES,
     TRANSPORT_OVERHEAD_BYTES,
 };
+use crate::noise::OpenedStatic;
 use crate::packet::address::Endpoint;
 use crate::sessions::Sessions;
 use crate::staging::{Staged, StagingBudget};
@@ -42,6 +45,8 @@ pub struct Peer {
     sessions: Sessions,
     staged: Staged,
     timers: Timers,
+    admission: Admission,
+    static_shared: StaticShared,
     advanced: Option<Millis>,
     last_handshake: Option<Millis>,
     rx_bytes: u64,
@@ -57,7 +62,15 @@ pub struct PeerStatus {
 }
 
 impl Peer {
-    pub fn new(id: u32, index: IndexBase, tunnel: Tunn, endpoint: Endpoint, timers: Timers) -> Self {
+    /// `admission` is what is known of its initiations from an earlier time as a peer.
+    pub fn new(
+        id: u32,
+        index: IndexBase,
+        tunnel: Tunn,
+        endpoint: Endpoint,
+        timers: Timers,
+        admission: Admission,
+    ) -> Self {
         Peer {
             id,
             index,
@@ -66,6 +79,8 @@ impl Peer {
             sessions: Sessions::default(),
             staged: Staged::default(),
             timers,
+            admission,
+            static_shared: StaticShared::default(),
             advanced: None,
             last_handshake: None,
             rx_bytes: 0,
@@ -93,6 +108,10 @@ impl Peer {
     /// The kernel refused the source address in use: let it choose.
     pub fn forget_source(&mut self) {
         self.endpoint.local = [0; 16];
+    }
+
+    pub fn admission(&self) -> Admission {
+        self.admission
     }
 
     pub fn release(&mut self, shared: &mut Shared) {
@@ -241,6 +260,20 @@ impl Peer {
     /// word on whether its current slot holds one; without, `encapsulate` would queue (rows 11 and 12).
     fn can_send(&self) -> bool {
         self.sessions.has_confirmed() && self.tunnel.time_since_last_handshake().is_some()
+    }
+
+    /// Whether an initiation in this peer's name is its own and newer than all before it (rows 13 and 18). What passes
+    /// counts as accepted, whatever the tunnel makes of it.
+    pub fn admit(
+        &mut self,
+        identity: &Identity,
+        opened: &OpenedStatic,
+        initiation: &InitiationFields<'_>,
+        now: Millis,
+    ) -> Result<(), DropReason> {
+        let shared = self.static_shared.with(identity.public(), || identity.agree(&opened.key));
+        let timestamp = opened.open_timestamp(initiation, shared).ok_or(DropReason::BadHandshake)?;
+        self.admission.admit(timestamp, now)
     }
 
     /// An initiation that the gate let through, from this peer's key. `sender` is the peer's index.

@@ -14,31 +14,31 @@ use crate::offload::vnet::VNET_HEADER_BYTES;
 use crate::packet::address::{Address, Endpoint};
 use crate::test_random::Random;
 
-const PEER: u32 = 0;
+pub const PEER: u32 = 0;
 const MTU: usize = 1420;
 
-struct Node {
-    device: Device,
-    intake: Intake,
-    place: Endpoint,
-    overlay: [u8; 4],
+pub struct Node {
+    pub device: Device,
+    pub intake: Intake,
+    pub place: Endpoint,
+    pub overlay: [u8; 4],
     /// Packets that reached the TUN device.
-    delivered: Vec<Vec<u8>>,
+    pub delivered: Vec<Vec<u8>>,
 }
 
-struct Pair {
-    a: Node,
-    b: Node,
-    now: u64,
+pub struct Pair {
+    pub a: Node,
+    pub b: Node,
+    pub now: u64,
 }
 
-fn place(last: u8, port: u16) -> Endpoint {
+pub fn place(last: u8, port: u16) -> Endpoint {
     let mut remote = [0; 16];
     remote[..4].copy_from_slice(&[192, 0, 2, last]);
     Endpoint { family: 4, port, remote, ..Endpoint::default() }
 }
 
-fn packet(from: [u8; 4], to: [u8; 4], length: usize) -> Vec<u8> {
+pub fn packet(from: [u8; 4], to: [u8; 4], length: usize) -> Vec<u8> {
     let mut packet = vec![0xab; length];
     packet[0] = 0x45;
     packet[2..4].copy_from_slice(&(length as u16).to_be_bytes());
@@ -47,18 +47,18 @@ fn packet(from: [u8; 4], to: [u8; 4], length: usize) -> Vec<u8> {
     packet
 }
 
-fn host_prefix(address: [u8; 4]) -> Prefix {
+pub fn host_prefix(address: [u8; 4]) -> Prefix {
     Prefix::new(Address::v4(address), 32).unwrap()
 }
 
 #[derive(Clone, Copy, Default)]
-struct Options {
-    psk: [Option<[u8; 32]>; 2],
-    persistent: [u16; 2],
+pub struct Options {
+    pub psk: [Option<[u8; 32]>; 2],
+    pub persistent: [u16; 2],
 }
 
 impl Node {
-    fn new(own: u8, other: u8, options: Options, who: usize) -> Node {
+    pub fn new(own: u8, other: u8, options: Options, who: usize) -> Node {
         let secret = |n: u8| StaticSecret::from([n; 32]);
         let mut device = Device::new();
         device.set_identity([own; 32]).unwrap();
@@ -83,14 +83,14 @@ impl Node {
     }
 
     /// Hands one frame to the device as the TUN would, and returns what leaves.
-    fn send(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
+    pub fn send(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
         self.intake.read.fill(0, frame);
         self.device.outbound(&mut self.intake, 1);
         self.drain()
     }
 
     /// Hands one datagram to the device; frames go to `delivered`, replies are returned.
-    fn receive(&mut self, datagram: &[u8], from: Endpoint) -> Vec<Vec<u8>> {
+    pub fn receive(&mut self, datagram: &[u8], from: Endpoint) -> Vec<Vec<u8>> {
         self.intake.receive.fill(0, datagram, from);
         self.device.inbound(&self.intake, 1);
         let packets = self.device.write.frames().into_iter().map(|frame| frame[VNET_HEADER_BYTES..].to_vec());
@@ -98,22 +98,22 @@ impl Node {
         self.drain()
     }
 
-    fn tick(&mut self) -> Vec<Vec<u8>> {
+    pub fn tick(&mut self) -> Vec<Vec<u8>> {
         self.device.tick();
         self.drain()
     }
 
-    fn drain(&mut self) -> Vec<Vec<u8>> {
+    pub fn drain(&mut self) -> Vec<Vec<u8>> {
         self.device.shared.send.messages().into_iter().map(|(message, _)| message).collect()
     }
 
-    fn drops(&self, reason: DropReason) -> u64 {
+    pub fn drops(&self, reason: DropReason) -> u64 {
         self.device.shared.counters.of(reason)
     }
 }
 
 impl Pair {
-    fn new(options: Options) -> Pair {
+    pub fn new(options: Options) -> Pair {
         let pair =
             Pair { a: Node::new(1, 2, options, 0), b: Node::new(2, 1, options, 1), now: host::now() + 1_000 };
         host::set_time(pair.now as f64);
@@ -121,7 +121,7 @@ impl Pair {
     }
 
     /// Carries messages to and fro until both are silent. Returns everything the wire saw.
-    fn carry(&mut self, mut from_a: Vec<Vec<u8>>, mut from_b: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    pub fn carry(&mut self, mut from_a: Vec<Vec<u8>>, mut from_b: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         let mut wire = Vec::new();
         while !from_a.is_empty() || !from_b.is_empty() {
             wire.extend(from_a.iter().chain(&from_b).cloned());
@@ -133,20 +133,20 @@ impl Pair {
         wire
     }
 
-    fn a_sends(&mut self, length: usize) -> Vec<Vec<u8>> {
+    pub fn a_sends(&mut self, length: usize) -> Vec<Vec<u8>> {
         let frame = packet(self.a.overlay, self.b.overlay, length);
         let messages = self.a.send(&frame);
         self.carry(messages, vec![])
     }
 
-    fn b_sends(&mut self, length: usize) -> Vec<Vec<u8>> {
+    pub fn b_sends(&mut self, length: usize) -> Vec<Vec<u8>> {
         let frame = packet(self.b.overlay, self.a.overlay, length);
         let messages = self.b.send(&frame);
         self.carry(vec![], messages)
     }
 
     /// Lets time pass in steps of a tick; returns what the wire saw, with the time of each message.
-    fn pass(&mut self, ms: u64, connected: bool) -> Vec<(u64, Vec<u8>)> {
+    pub fn pass(&mut self, ms: u64, connected: bool) -> Vec<(u64, Vec<u8>)> {
         let end = self.now + ms;
         let mut wire = Vec::new();
         while self.now < end {
@@ -162,17 +162,17 @@ impl Pair {
         wire
     }
 
-    fn jump(&mut self, ms: u64) {
+    pub fn jump(&mut self, ms: u64) {
         self.now += ms;
         host::set_time(self.now as f64);
     }
 }
 
-fn types(wire: &[Vec<u8>]) -> Vec<u8> {
+pub fn types(wire: &[Vec<u8>]) -> Vec<u8> {
     wire.iter().map(|message| message[0]).collect()
 }
 
-fn is_keepalive(message: &[u8]) -> bool {
+pub fn is_keepalive(message: &[u8]) -> bool {
     message[0] == 4 && message.len() == 32
 }
 
