@@ -74,8 +74,6 @@ export class CoreRefusal extends Error {
 /** In the order of `Refusal` in core/src/device.rs: −1, −2, … */
 const REFUSALS = [
   'ERR_CORE_COUNT_TOO_LARGE',
-  'ERR_CORE_NO_IDENTITY',
-  'ERR_CORE_IDENTITY_ALREADY_SET',
   'ERR_CORE_NO_SUCH_PEER',
   'ERR_CORE_PEER_EXISTS',
   'ERR_CORE_OWN_KEY',
@@ -97,6 +95,8 @@ interface Exports {
   add_peer(): number;
   remove_peer(peer: number): number;
   set_endpoint(peer: number): number;
+  set_preshared_key(peer: number): number;
+  set_keepalive(peer: number, seconds: number): number;
   allow(peer: number, family: number, length: number): number;
   disallow(peer: number, family: number, length: number): number;
   peer_status(peer: number): number;
@@ -109,7 +109,7 @@ interface Exports {
   aead(seal: number, aadLength: number, textLength: number): number;
 }
 
-const ABI_VERSION = 2;
+const ABI_VERSION = 3;
 const KEY_BYTES = 32;
 const TAG_BYTES = 16;
 // The control block, as core/src/control.rs draws it.
@@ -181,7 +181,11 @@ export class Core {
     this.#exports.set_time(nowMs);
   }
 
-  /** Takes our private key (32 bytes; the caller wipes its copy). Once, before any peer. */
+  /**
+   * Takes our private key (32 bytes; the caller wipes its copy), before or after the peers; zeros mean none, and then the
+   * device is silent. The same key again changes nothing; another one takes effect at once.
+   * Refused as ERR_CORE_OWN_KEY, with nothing changed, while a peer has the public key that belongs to it.
+   */
   setIdentity(privateKey: Uint8Array): void {
     this.#write(0, exactly(privateKey, KEY_BYTES, 'private key'));
     this.#check(this.#exports.set_identity(), 'the identity');
@@ -197,7 +201,7 @@ export class Core {
     this.#exports.set_offloads((trains ? 1 : 0) | (tcp ? 2 : 0) | (udp ? 4 : 0));
   }
 
-  /** Adds a peer and returns its id. */
+  /** Adds a peer and returns its id. It stays silent until there is an identity. */
   addPeer(settings: PeerSettings): number {
     this.#write(0, exactly(settings.publicKey, KEY_BYTES, 'public key'));
     const presharedKey = settings.presharedKey ?? new Uint8Array(KEY_BYTES);
@@ -216,6 +220,18 @@ export class Core {
   setEndpoint(peer: number, endpoint: PeerEndpoint): void {
     this.#writeEndpoint(0, endpoint);
     this.#check(this.#exports.set_endpoint(peer), 'an endpoint');
+  }
+
+  /** Takes a peer's preshared key (32 bytes; the caller wipes its copy), or that it has none. The same again changes nothing. */
+  setPresharedKey(peer: number, key: Uint8Array | undefined): void {
+    this.#write(0, exactly(key ?? new Uint8Array(KEY_BYTES), KEY_BYTES, 'preshared key'));
+    this.#view().setUint8(this.#control + KEY_BYTES, key === undefined ? 0 : 1);
+    this.#check(this.#exports.set_preshared_key(peer), 'a preshared key');
+  }
+
+  /** A peer's persistent keepalive in seconds, at most 65,535; 0 = none. Switched on, the first leaves with the next tick. */
+  setKeepalive(peer: number, seconds: number): void {
+    this.#check(this.#exports.set_keepalive(peer, seconds), 'a keepalive');
   }
 
   /** Gives a prefix to a peer, taking it from whoever had it. `address` is 4 or 16 bytes. */

@@ -8,7 +8,7 @@ import { CoreHarness, ipv4Packet } from '../support/core-columns.ts';
 const PKCS8_HEAD = Buffer.from('302e020100300506032b656e04220420', 'hex');
 const module = compile();
 
-function publicKey(privateKey: Uint8Array): Uint8Array {
+function publicKeyOf(privateKey: Uint8Array): Uint8Array {
   const der = Buffer.concat([PKCS8_HEAD, privateKey]);
   const key = createPublicKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }));
   return Uint8Array.from(key.export({ format: 'der', type: 'spki' }).subarray(-32));
@@ -25,14 +25,19 @@ beforeEach(() => {
   const endpoint = { address: Uint8Array.of(127, 0, 0, 1), port: 5 };
   a.core.setIdentity(secrets[0]);
   b.core.setIdentity(secrets[1]);
-  peer = a.core.addPeer({ publicKey: publicKey(secrets[1]), endpoint, persistentKeepaliveSeconds: 0 });
+  peer = a.core.addPeer({ publicKey: publicKeyOf(secrets[1]), endpoint, persistentKeepaliveSeconds: 0 });
   a.core.allow(peer, Uint8Array.of(10, 9, 0, 2), 32);
-  const back = b.core.addPeer({ publicKey: publicKey(secrets[0]), persistentKeepaliveSeconds: 0 });
+  const back = b.core.addPeer({ publicKey: publicKeyOf(secrets[0]), persistentKeepaliveSeconds: 0 });
   b.core.allow(back, Uint8Array.of(10, 9, 0, 1), 32);
 });
 
 const there = ipv4Packet('10.9.0.1', '10.9.0.2', 1000);
 const back = ipv4Packet('10.9.0.2', '10.9.0.1', 60);
+
+const payloads = (messages: readonly { readonly payload: Uint8Array }[]) =>
+  messages.map(({ payload }) => payload);
+const kinds = (messages: readonly { readonly payload: Uint8Array }[]) =>
+  messages.map(({ payload }) => payload[0]);
 
 /** Carries one packet from a to b through whatever handshake it takes. */
 function connect(): Uint8Array[] {
@@ -55,6 +60,49 @@ describe('two cores', () => {
     expect(answers.map(({ address, port }) => [address, port])).toEqual([['127.0.0.1', 7777]]);
     expect(a.receive(answers.map(({ payload }) => payload)).frames).toEqual([back]);
     expect(a.core.peerStatus(peer).lastHandshakeMs).toBe(a.nowMs);
+  });
+
+  test('take preshared keys, keepalives and identities live, and the same again changes nothing', () => {
+    connect();
+    const same = () => {
+      a.core.setIdentity(secrets[0]);
+      a.core.setPresharedKey(peer, undefined);
+      a.core.setKeepalive(peer, 0);
+    };
+    same();
+    expect(kinds(a.send(there)), 'the session lives on').toEqual([4]);
+    a.core.setIdentity(new Uint8Array(32));
+    expect(a.send(there), 'without a key there is silence').toEqual([]);
+    expect(a.core.drops().get('no-identity')).toBe(1n);
+    a.core.setIdentity(secrets[0]);
+    a.core.setPresharedKey(peer, new Uint8Array(32).fill(7));
+    b.core.setPresharedKey(0, new Uint8Array(32).fill(7));
+    for (const side of [a, b]) side.pass(1_000); // a peer may start 50 handshakes a second
+    expect(connect()).toEqual([there]);
+  });
+
+  test('a keepalive that is switched on leaves with the next tick', () => {
+    expect(a.tick()).toEqual([]);
+    a.core.setKeepalive(peer, 25);
+    expect(kinds(a.tick()), 'and needs a session first').toEqual([1]);
+  });
+
+  test('ten thousand peers are taken before the key, cost less than 25 kB each and can shake hands', () => {
+    const crowd = new CoreHarness(module);
+    const before = crowd.core.memory.buffer.byteLength;
+    const allowedIpsOf = (n: number) => Uint8Array.of(10, 64 + (n >> 16), n >> 8, n);
+    let id = 0;
+    for (let n = 0; n < 10_000; n++) {
+      const publicKey = n === 5_000 ? publicKeyOf(secrets[1]) : randomKey();
+      const endpoint = { address: Uint8Array.of(127, 0, 0, 1), port: 5 };
+      id = crowd.core.addPeer({ publicKey, endpoint, persistentKeepaliveSeconds: 0 });
+      crowd.core.allow(id, allowedIpsOf(n), 32);
+    }
+    crowd.core.setIdentity(secrets[0]);
+    const packet = ipv4Packet('10.9.0.1', '10.64.19.136', 100); // peer 5,000
+    const response = b.receive(payloads(crowd.send(packet)), 7777).replies;
+    expect(kinds(crowd.receive(payloads(response)).replies)).toEqual([4]);
+    expect((crowd.core.memory.buffer.byteLength - before) / 10_000).toBeLessThan(25_000);
   });
 
   test('count bytes beyond 32 bit in BigInt', () => {
@@ -120,13 +168,10 @@ describe('two cores', () => {
 
 describe('refusals', () => {
   test.each([
-    [
-      'a second identity',
-      () => a.core.setIdentity(new Uint8Array(32).fill(9)),
-      'ERR_CORE_IDENTITY_ALREADY_SET',
-    ],
-    ['the same peer twice', () => a.core.addPeer(settings(publicKey(secrets[1]))), 'ERR_CORE_PEER_EXISTS'],
-    ['our own key', () => a.core.addPeer(settings(publicKey(secrets[0]))), 'ERR_CORE_OWN_KEY'],
+    ["a peer's key as our own", () => a.core.setIdentity(secrets[1]), 'ERR_CORE_OWN_KEY'],
+    ['a keepalive of a day', () => a.core.setKeepalive(peer, 86_400), 'ERR_CORE_BAD_ARGUMENT'],
+    ['the same peer twice', () => a.core.addPeer(settings(publicKeyOf(secrets[1]))), 'ERR_CORE_PEER_EXISTS'],
+    ['our own key', () => a.core.addPeer(settings(publicKeyOf(secrets[0]))), 'ERR_CORE_OWN_KEY'],
     ['a key of zeros', () => a.core.addPeer(settings(new Uint8Array(32))), 'ERR_CORE_LOW_ORDER_KEY'],
     ['a peer that is not there', () => a.core.removePeer(4711), 'ERR_CORE_NO_SUCH_PEER'],
     ['/33', () => a.core.allow(peer, Uint8Array.of(10, 0, 0, 0), 33), 'ERR_CORE_BAD_PREFIX'],

@@ -2,21 +2,26 @@
 //! pass through are wiped as soon as they are read.
 //!
 //! ```text
+//! set_identity 0 private key 32
 //! add_peer     0 public key 32 │ 32 preshared key 32 │ 64 endpoint 40 │ 104 keepalive s u16 │ 106 has psk u8
 //! set_endpoint 0 endpoint 40
+//! set_preshared_key 0 preshared key 32 │ 32 has psk u8
 //! allow        0 address 16 (IPv4 in the first four)
 //! peer_status  0 endpoint 40 │ 40 rx bytes u64 │ 48 tx bytes u64 │ 56 last handshake ms f64, −1 = never
 //! seal, open   0 key 32 │ 32 nonce 12 │ 44 additional data, then text, then 16 bytes of tag
 //! ```
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::allowed_ips::Prefix;
 use crate::arena::CONTROL_BYTES;
 use crate::device::{PeerSettings, Refusal};
 use crate::packet::address::{Address, Endpoint, Version};
 use crate::peer::PeerStatus;
+
+/// A secret key; wipes itself.
+pub type Key = Zeroizing<[u8; 32]>;
 
 const AEAD_TEXT: usize = 44;
 const TAG_BYTES: usize = 16;
@@ -35,33 +40,41 @@ impl ControlBlock {
     }
 
     /// Copies 32 bytes out and wipes them here.
-    fn take_key(&mut self, offset: usize) -> Option<[u8; 32]> {
-        let place: &mut [u8; 32] = self.bytes.get_mut(offset..)?.first_chunk_mut()?;
-        let key = *place;
+    fn take_key(&mut self, offset: usize) -> Result<Key, Refusal> {
+        let place: &mut [u8; 32] =
+            self.bytes.get_mut(offset..).and_then(<[u8]>::first_chunk_mut).ok_or(Refusal::BadArgument)?;
+        let key = Zeroizing::new(*place);
         place.zeroize();
-        Some(key)
+        Ok(key)
+    }
+
+    fn flag(&self, offset: usize) -> bool {
+        self.bytes.get(offset).is_some_and(|&byte| byte != 0)
     }
 
     fn endpoint(&self, offset: usize) -> Result<Endpoint, Refusal> {
         self.bytes.get(offset..).and_then(Endpoint::parse).ok_or(Refusal::BadEndpoint)
     }
 
-    pub fn take_private_key(&mut self) -> Result<[u8; 32], Refusal> {
-        self.take_key(0).ok_or(Refusal::BadArgument)
+    pub fn take_private_key(&mut self) -> Result<Key, Refusal> {
+        self.take_key(0)
+    }
+
+    pub fn take_preshared_key(&mut self) -> Result<Option<Key>, Refusal> {
+        let key = self.take_key(0)?;
+        Ok(self.flag(32).then_some(key))
     }
 
     pub fn take_peer_settings(&mut self) -> Result<PeerSettings, Refusal> {
-        let public_key = self.take_key(0).ok_or(Refusal::BadArgument)?;
-        let preshared_key = self.take_key(32).ok_or(Refusal::BadArgument)?;
+        let public_key = *self.take_key(0)?;
+        let preshared_key = self.take_key(32)?;
         let endpoint = self.endpoint(64)?;
-        let tail: &[u8; 3] =
-            self.bytes.get(104..).and_then(<[u8]>::first_chunk).ok_or(Refusal::BadArgument)?;
-        let [low, high, has_preshared_key] = *tail;
+        let seconds = self.bytes.get(104..).and_then(<[u8]>::first_chunk).ok_or(Refusal::BadArgument)?;
         Ok(PeerSettings {
             public_key,
-            preshared_key: (has_preshared_key != 0).then_some(preshared_key),
+            preshared_key: self.flag(106).then_some(preshared_key),
             endpoint,
-            persistent_seconds: u16::from_le_bytes([low, high]),
+            persistent_seconds: u16::from_le_bytes(*seconds),
         })
     }
 
@@ -101,7 +114,7 @@ impl ControlBlock {
     /// Seals or opens what lies in the block, so that the AEAD of this very build can be held against vectors and
     /// timed from outside. Returns the bytes of text, or a refusal when the tag does not verify.
     pub fn aead(&mut self, seal: bool, aad_length: usize, text_length: usize) -> Result<i32, Refusal> {
-        let key = self.take_key(0).ok_or(Refusal::BadArgument)?;
+        let key = self.take_key(0)?;
         let nonce: [u8; 12] =
             *self.bytes.get(32..).and_then(<[u8]>::first_chunk).ok_or(Refusal::BadArgument)?;
         let aad_end = AEAD_TEXT.checked_add(aad_length).ok_or(Refusal::BadArgument)?;
@@ -112,7 +125,7 @@ impl ControlBlock {
             .ok_or(Refusal::BadArgument)?;
         let aad = self.bytes.get(AEAD_TEXT..aad_end).ok_or(Refusal::BadArgument)?.to_vec();
         let sealed = self.bytes.get_mut(aad_end..end).ok_or(Refusal::BadArgument)?;
-        let key = UnboundKey::new(&CHACHA20_POLY1305, &key)
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &*key)
             .map(LessSafeKey::new)
             .map_err(|_| Refusal::BadArgument)?;
         let nonce = Nonce::assume_unique_for_key(nonce);

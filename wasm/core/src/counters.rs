@@ -45,10 +45,12 @@ pub enum DropReason {
     ArenaFull,
     /// An authentic initiation less than 20 ms after the peer's last.
     HandshakeRate,
+    /// We have no private key yet.
+    NoIdentity,
 }
 
 impl DropReason {
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 21] = [
         "malformed-message",
         "bad-mac1",
         "low-order-key",
@@ -69,9 +71,10 @@ impl DropReason {
         "staged-expired",
         "arena-full",
         "handshake-rate",
+        "no-identity",
     ];
 }
-const _: () = assert!(DropReason::HandshakeRate as usize + 1 == DropReason::NAMES.len());
+const _: () = assert!(DropReason::NoIdentity as usize + 1 == DropReason::NAMES.len());
 
 /// The block of drop counters. Fixed for the life of the core: the host knows its address.
 pub struct Counters {

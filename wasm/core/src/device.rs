@@ -4,12 +4,10 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use boringtun::noise::Tunn;
-use boringtun::x25519::PublicKey;
-
 use crate::admission::FormerPeers;
 use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::arena::{Intake, SendQueue};
+use crate::control::Key;
 use crate::counters::Counters;
 use crate::handshake_gate::{self, Identity};
 use crate::host;
@@ -17,7 +15,6 @@ use crate::index_table::IndexTable;
 use crate::packet::address::Endpoint;
 use crate::peer::{Peer, PeerStatus, Shared};
 use crate::staging::StagingBudget;
-use crate::timers::Timers;
 use crate::write_arena::WriteArena;
 
 /// Why the core refused a call: a bug of the host, or a configuration it should have caught. Append only.
@@ -25,29 +22,27 @@ use crate::write_arena::WriteArena;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     CountTooLarge = -1,
-    NoIdentity = -2,
-    IdentityAlreadySet = -3,
-    NoSuchPeer = -4,
-    PeerExists = -5,
-    OwnKey = -6,
-    LowOrderKey = -7,
-    BadPrefix = -8,
-    BadEndpoint = -9,
-    TooManyPeers = -10,
-    BadArgument = -11,
+    NoSuchPeer = -2,
+    PeerExists = -3,
+    OwnKey = -4,
+    LowOrderKey = -5,
+    BadPrefix = -6,
+    BadEndpoint = -7,
+    TooManyPeers = -8,
+    BadArgument = -9,
 }
 
 /// Initiations one tick may start. Each costs two Diffie-Hellman, about half a millisecond: more would be
 /// felt by the data that waits behind them. A tick that full is followed by the next at once: `src/lane/worker.ts`.
 const INITIATIONS_PER_TICK: usize = 24;
+/// Peers a device may have: more than its memory holds, and so few among 2^24 index bases that a free one is soon found.
+const MAX_PEERS: usize = 1 << 20;
 /// Send slots a tick leaves free for what one more peer may have to say.
 const TICK_RESERVE: usize = 130;
 
 pub struct Device {
     pub write: WriteArena,
     pub shared: Shared,
-    pub identity: Option<Identity>,
-    pub indices: IndexTable,
     pub allowed_ips: AllowedIps,
     pub(crate) peers: Vec<Option<Box<Peer>>>,
     free: Vec<u32>,
@@ -60,7 +55,7 @@ pub struct Device {
 /// What a new peer is made of.
 pub struct PeerSettings {
     pub public_key: [u8; 32],
-    pub preshared_key: Option<[u8; 32]>,
+    pub preshared_key: Option<Key>,
     pub endpoint: Endpoint,
     pub persistent_seconds: u16,
 }
@@ -91,9 +86,9 @@ impl Device {
                 counters: Counters::new(),
                 staging: StagingBudget::new(),
                 initiations: 0,
+                identity: None,
+                indices: IndexTable::new(),
             },
-            identity: None,
-            indices: IndexTable::new(),
             allowed_ips: AllowedIps::new(),
             peers: Vec::new(),
             free: Vec::new(),
@@ -104,11 +99,20 @@ impl Device {
         }
     }
 
-    pub fn set_identity(&mut self, private: [u8; 32]) -> Result<(), Refusal> {
-        if self.identity.is_some() {
-            return Err(Refusal::IdentityAlreadySet);
+    /// Makes `private` our key, zeros meaning none. The same key again changes nothing; with another one every peer
+    /// shakes hands anew. Refused while a peer has our public key: the host decides which of the two goes.
+    pub fn set_identity(&mut self, private: &[u8; 32]) -> Result<(), Refusal> {
+        let identity = (*private != [0; 32]).then(|| Identity::new(*private));
+        if identity.as_ref().map(Identity::public) == self.shared.identity.as_ref().map(Identity::public) {
+            return Ok(());
         }
-        self.identity = Some(Identity::new(private));
+        if identity.as_ref().is_some_and(|new| self.by_key.contains_key(new.public())) {
+            return Err(Refusal::OwnKey);
+        }
+        self.shared.identity = identity;
+        for peer in self.peers.iter_mut().flatten() {
+            peer.renew_tunnel(&mut self.shared);
+        }
         Ok(())
     }
 
@@ -124,9 +128,8 @@ impl Device {
     }
 
     /// Adds a peer and returns its id, which may be used again after it is removed.
-    pub fn add_peer(&mut self, settings: &PeerSettings) -> Result<u32, Refusal> {
-        let identity = self.identity.as_ref().ok_or(Refusal::NoIdentity)?;
-        if settings.public_key == *identity.public() {
+    pub fn add_peer(&mut self, settings: PeerSettings) -> Result<u32, Refusal> {
+        if self.shared.identity.as_ref().is_some_and(|own| settings.public_key == *own.public()) {
             return Err(Refusal::OwnKey);
         }
         if handshake_gate::is_low_order(&settings.public_key) {
@@ -135,24 +138,17 @@ impl Device {
         if self.by_key.contains_key(&settings.public_key) {
             return Err(Refusal::PeerExists);
         }
+        if self.by_key.len() >= MAX_PEERS {
+            return Err(Refusal::TooManyPeers);
+        }
         let id = self.free.last().copied().unwrap_or(self.peers.len() as u32);
-        let index = self.indices.assign(id).ok_or(Refusal::TooManyPeers)?;
-        let tunnel = Tunn::new(
-            identity.private(),
-            PublicKey::from(settings.public_key),
-            settings.preshared_key,
-            None, // row 6: its persistent keepalive comes late, needlessly, then not at all
-            index.tunnel_index(),
-            Some(identity.limiter()),
-        );
-        let timers = Timers::new(settings.persistent_seconds, host::now());
+        self.by_key.insert(settings.public_key, id);
         let admission = self.former_peers.take(&settings.public_key);
-        let peer = Box::new(Peer::new(id, index, tunnel, settings.endpoint, timers, admission));
+        let peer = Box::new(Peer::new(id, settings, admission, host::now()));
         match self.free.pop().and_then(|free| self.peers.get_mut(free as usize)) {
             Some(slot) => *slot = Some(peer),
             None => self.peers.push(Some(peer)),
         }
-        self.by_key.insert(settings.public_key, id);
         Ok(id)
     }
 
@@ -160,15 +156,8 @@ impl Device {
         let slot = self.peers.get_mut(id as usize).ok_or(Refusal::NoSuchPeer)?;
         let mut peer = slot.take().ok_or(Refusal::NoSuchPeer)?;
         peer.release(&mut self.shared);
-        self.indices.release(peer.index());
-        let former_peers = &mut self.former_peers;
-        self.by_key.retain(|key, holder| {
-            let stays = *holder != id;
-            if !stays {
-                former_peers.keep(*key, peer.admission());
-            }
-            stays
-        });
+        self.by_key.remove(peer.public_key());
+        self.former_peers.keep(*peer.public_key(), peer.admission());
         self.allowed_ips.remove_peer(id);
         self.free.push(id);
         Ok(())
@@ -176,6 +165,19 @@ impl Device {
 
     pub fn set_endpoint(&mut self, id: u32, endpoint: Endpoint) -> Result<(), Refusal> {
         self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?.0.set_endpoint(endpoint);
+        Ok(())
+    }
+
+    /// The same key again changes nothing.
+    pub fn set_preshared_key(&mut self, id: u32, key: Option<Key>) -> Result<(), Refusal> {
+        let (peer, shared) = self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
+        peer.set_preshared_key(key, shared);
+        Ok(())
+    }
+
+    pub fn set_keepalive(&mut self, id: u32, seconds: u16) -> Result<(), Refusal> {
+        let (peer, _) = self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
+        peer.set_keepalive(seconds, host::now());
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! forge in a's name.
 
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use crate::counters::DropReason;
 use crate::device::PeerSettings;
@@ -22,7 +23,7 @@ fn initiator(private: u8) -> Initiator {
 fn settings_of_a() -> PeerSettings {
     PeerSettings {
         public_key: public(1),
-        preshared_key: Some([7; 32]),
+        preshared_key: Some(Zeroizing::new([7; 32])),
         endpoint: place(1, 51820),
         persistent_seconds: 0,
     }
@@ -68,7 +69,7 @@ fn an_initiation_is_answered_once_even_after_its_peer_was_removed_and_added() {
     // The preshared key is no part of an initiation: only memory tells an old one after it was changed.
     for (replays, message) in [(1, &answered), (2, &older)] {
         pair.b.device.remove_peer(PEER).unwrap();
-        pair.b.device.add_peer(&settings_of_a()).unwrap();
+        pair.b.device.add_peer(settings_of_a()).unwrap();
         pair.jump(60_000);
         assert!(pair.b.receive(message, pair.a.place).is_empty());
         assert_eq!(pair.b.drops(DropReason::ReplayedInitiation), replays);

@@ -38,7 +38,7 @@ impl Device {
             Message::Response { receiver, .. }
             | Message::CookieReply { receiver }
             | Message::Transport { receiver, .. } => {
-                self.indices.peer(receiver).ok_or(DropReason::UnknownIndex)?
+                self.shared.indices.peer(receiver).ok_or(DropReason::UnknownIndex)?
             }
         };
         let peer = self.peers.get_mut(id as usize).and_then(Option::as_mut).ok_or(DropReason::UnknownPeer)?;
@@ -72,7 +72,7 @@ impl Device {
 
     /// Whose initiation this is, if it is a new one of a peer. Only then does it reach that peer's tunnel.
     fn admit_initiation(&mut self, datagram: &[u8], now: Millis) -> Result<u32, DropReason> {
-        let identity = self.identity.as_ref().ok_or(DropReason::UnknownPeer)?;
+        let identity = self.shared.identity.as_ref().ok_or(DropReason::NoIdentity)?;
         if !identity.verifies_mac1(datagram) {
             return Err(DropReason::BadMac1);
         }

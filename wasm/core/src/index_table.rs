@@ -39,7 +39,7 @@ impl IndexTable {
         IndexTable { entries: vec![Entry { base: EMPTY, peer: 0 }; 16], count: 0 }
     }
 
-    /// Gives `peer` a random base that no other has. `None` only when randomness fails or 2^23 peers exist.
+    /// Gives `peer` a random base that nobody has. `None` only when randomness fails or 2^23 are taken.
     pub fn assign(&mut self, peer: u32) -> Option<IndexBase> {
         if self.count >= 1 << 23 {
             return None;

@@ -32,7 +32,7 @@ use control::ControlBlock;
 use counters::DropReason;
 use device::Refusal;
 
-const ABI_VERSION: u32 = 2;
+const ABI_VERSION: u32 = 3;
 
 thread_local! {
     static CONTROL: RefCell<ControlBlock> = RefCell::new(ControlBlock::new());
@@ -81,12 +81,13 @@ pub extern "C" fn set_time(now_ms: f64) {
     host::set_time(now_ms);
 }
 
-/// Takes our private key from the control block. Once.
+/// Takes our private key from the control block, at any time; zeros mean none. The same key again changes nothing.
+/// Without a key the device is silent. Refused ([`Refusal::OwnKey`]) while a peer has the public key that belongs to it.
 #[unsafe(no_mangle)]
 pub extern "C" fn set_identity() -> i32 {
     control(|block| {
         let private = block.take_private_key()?;
-        device::with(|device| device.set_identity(private)).map(|()| 0)
+        device::with(|device| device.set_identity(&private)).map(|()| 0)
     })
 }
 
@@ -108,7 +109,7 @@ pub extern "C" fn set_offloads(bits: u32) {
 pub extern "C" fn add_peer() -> i32 {
     control(|block| {
         let settings = block.take_peer_settings()?;
-        device::with(|device| device.add_peer(&settings)).map(|id| id as i32)
+        device::with(|device| device.add_peer(settings)).map(|id| id as i32)
     })
 }
 
@@ -125,6 +126,24 @@ pub extern "C" fn set_endpoint(peer: u32) -> i32 {
         let endpoint = block.read_endpoint()?;
         device::with(|device| device.set_endpoint(peer, endpoint)).map(|()| 0)
     })
+}
+
+/// Takes a peer's preshared key, or that it has none, from the control block. The same again changes nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn set_preshared_key(peer: u32) -> i32 {
+    control(|block| {
+        let key = block.take_preshared_key()?;
+        device::with(|device| device.set_preshared_key(peer, key)).map(|()| 0)
+    })
+}
+
+/// A peer's persistent keepalive in seconds, 0 for none. Switched on, the first leaves with the next [`tick`].
+#[unsafe(no_mangle)]
+pub extern "C" fn set_keepalive(peer: u32, seconds: u32) -> i32 {
+    match u16::try_from(seconds) {
+        Ok(seconds) => answer(device::with(|device| device.set_keepalive(peer, seconds))),
+        Err(_) => Refusal::BadArgument as i32,
+    }
 }
 
 /// Gives a prefix (address in the control block, `family` 4 or 6) to a peer, taking it from whoever had it.

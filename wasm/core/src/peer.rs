@@ -6,13 +6,16 @@
 
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::{Tunn, TunnResult};
+use boringtun::x25519::PublicKey;
 
 use crate::admission::{Admission, StaticShared};
 use crate::arena::SendQueue;
+use crate::control::Key;
 use crate::counters::{Counters, DropReason};
+use crate::device::PeerSettings;
 use crate::handshake_gate::Identity;
 use crate::host::Millis;
-use crate::index_table::IndexBase;
+use crate::index_table::{IndexBase, IndexTable};
 use crate::message::{
     INITIATION_BYTES, InitiationFields, Message, REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, RESPONSE_BYTES,
     TRANSPORT_OVERHEAD_BYTES,
@@ -35,12 +38,17 @@ pub struct Shared {
     pub staging: StagingBudget,
     /// Initiations sent since the host last asked: Diffie-Hellman must not keep data waiting.
     pub initiations: usize,
+    /// Our key pair, once the host has given us one.
+    pub identity: Option<Identity>,
+    pub indices: IndexTable,
 }
 
 pub struct Peer {
     id: u32,
-    index: IndexBase,
-    tunnel: Tunn,
+    public_key: [u8; 32],
+    preshared_key: Option<Key>,
+    /// Made when the first handshake is, and its place in the index table with it.
+    tunnel: Option<(Box<Tunn>, IndexBase)>,
     endpoint: Endpoint,
     sessions: Sessions,
     staged: Staged,
@@ -63,22 +71,16 @@ pub struct PeerStatus {
 
 impl Peer {
     /// `admission` is what is known of its initiations from an earlier time as a peer.
-    pub fn new(
-        id: u32,
-        index: IndexBase,
-        tunnel: Tunn,
-        endpoint: Endpoint,
-        timers: Timers,
-        admission: Admission,
-    ) -> Self {
+    pub fn new(id: u32, settings: PeerSettings, admission: Admission, now: Millis) -> Self {
         Peer {
             id,
-            index,
-            tunnel,
-            endpoint,
+            public_key: settings.public_key,
+            preshared_key: settings.preshared_key,
+            tunnel: None,
+            endpoint: settings.endpoint,
             sessions: Sessions::default(),
             staged: Staged::default(),
-            timers,
+            timers: Timers::new(settings.persistent_seconds, now),
             admission,
             static_shared: StaticShared::default(),
             advanced: None,
@@ -88,8 +90,8 @@ impl Peer {
         }
     }
 
-    pub fn index(&self) -> IndexBase {
-        self.index
+    pub fn public_key(&self) -> &[u8; 32] {
+        &self.public_key
     }
 
     pub fn status(&self) -> PeerStatus {
@@ -114,8 +116,49 @@ impl Peer {
         self.admission
     }
 
+    pub fn set_keepalive(&mut self, seconds: u16, now: Millis) {
+        self.timers.set_persistent(seconds, now);
+        self.advanced = None; // the next tick looks at once
+    }
+
+    /// The same key again changes nothing.
+    pub fn set_preshared_key(&mut self, key: Option<Key>, shared: &mut Shared) {
+        if self.preshared_key != key {
+            self.preshared_key = key;
+            self.renew_tunnel(shared);
+        }
+    }
+
+    /// A key that goes into handshakes has changed.
+    pub fn renew_tunnel(&mut self, shared: &mut Shared) {
+        if let Some((_, index)) = self.tunnel.take() {
+            shared.indices.release(index);
+        }
+        self.sessions.clear();
+        self.timers.completed();
+    }
+
     pub fn release(&mut self, shared: &mut Shared) {
         self.staged.clear(&mut shared.staging);
+        self.renew_tunnel(shared);
+    }
+
+    /// boringtun's half of this peer, made now if there is none. `None` while we have no key.
+    fn tunnel(&mut self, shared: &mut Shared) -> Option<&mut Tunn> {
+        if self.tunnel.is_none() {
+            let identity = shared.identity.as_ref()?;
+            let index = shared.indices.assign(self.id)?;
+            let tunnel = Tunn::new(
+                identity.private(),
+                PublicKey::from(self.public_key),
+                self.preshared_key.as_deref().copied(),
+                None, // row 6: its persistent keepalive comes late, needlessly, then not at all
+                index.tunnel_index(),
+                Some(identity.limiter()),
+            );
+            self.tunnel = Some((Box::new(tunnel), index));
+        }
+        self.tunnel.as_mut().map(|(tunnel, _)| &mut **tunnel)
     }
 
     /// Does what time alone makes due: retries, rekeys, expiry, keepalives. Cheap when nothing is.
@@ -145,8 +188,10 @@ impl Peer {
     /// Lets boringtun retry, rekey and expire. Its own keepalives are early, late or missing (rows 6 and 7), so
     /// they stay here unsent; an initiation it made must leave, or it would wait for the answer for 90 s.
     fn update_tunnel(&mut self, now: Millis, shared: &mut Shared) {
-        let Some(room) = shared.send.room(HANDSHAKE_ROOM) else { return };
-        match self.tunnel.update_timers(room) {
+        let (Some((tunnel, _)), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else {
+            return;
+        };
+        match tunnel.update_timers(room) {
             TunnResult::WriteToNetwork(message) if message.len() == INITIATION_BYTES => {
                 if self.timers.awaits_response() {
                     self.forget_source(); // a repetition: in case it is why nobody answered
@@ -166,8 +211,10 @@ impl Peer {
     /// Sends `packet`, padded as it is to be sealed, or stages it until there is a session.
     pub fn send(&mut self, packet: &[u8], now: Millis, shared: &mut Shared) {
         if !self.endpoint.is_set() {
-            shared.counters.drop(DropReason::NoEndpoint);
-            return;
+            return shared.counters.drop(DropReason::NoEndpoint);
+        }
+        if shared.identity.is_none() {
+            return shared.counters.drop(DropReason::NoIdentity);
         }
         self.advance(now, shared);
         if self.staged.is_empty() {
@@ -191,10 +238,11 @@ impl Peer {
         if !self.can_send() {
             return Sealed::NoSession;
         }
+        let Some((tunnel, _)) = &mut self.tunnel else { return Sealed::NoSession };
         let Some(room) = shared.send.room(packet.len() + TRANSPORT_OVERHEAD_BYTES) else {
             return Sealed::ArenaFull;
         };
-        let TunnResult::WriteToNetwork(message) = self.tunnel.encapsulate(packet, room) else {
+        let TunnResult::WriteToNetwork(message) = tunnel.encapsulate(packet, room) else {
             return Sealed::NoSession;
         };
         let length = message.len();
@@ -234,8 +282,13 @@ impl Peer {
         if !self.endpoint.is_set() || self.timers.has_just_initiated(now) {
             return;
         }
-        let Some(room) = shared.send.room(HANDSHAKE_ROOM) else { return };
-        if let TunnResult::WriteToNetwork(message) = self.tunnel.format_handshake_initiation(room, false)
+        if self.tunnel(shared).is_none() {
+            return;
+        }
+        let (Some((tunnel, _)), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else {
+            return;
+        };
+        if let TunnResult::WriteToNetwork(message) = tunnel.format_handshake_initiation(room, false)
             && message.len() == INITIATION_BYTES
         {
             self.sent_initiation(now, shared);
@@ -259,7 +312,8 @@ impl Peer {
     /// Whether a session exists that both sides have confirmed. `time_since_last_handshake` is boringtun's only
     /// word on whether its current slot holds one; without, `encapsulate` would queue (rows 11 and 12).
     fn can_send(&self) -> bool {
-        self.sessions.has_confirmed() && self.tunnel.time_since_last_handshake().is_some()
+        self.sessions.has_confirmed()
+            && self.tunnel.as_ref().is_some_and(|(tunnel, _)| tunnel.time_since_last_handshake().is_some())
     }
 
     /// Whether an initiation in this peer's name is its own and newer than all before it (rows 13 and 18). What passes
@@ -286,8 +340,10 @@ impl Peer {
         shared: &mut Shared,
     ) -> Result<(), DropReason> {
         self.advance(now, shared);
+        self.tunnel(shared);
+        let (tunnel, _) = self.tunnel.as_mut().ok_or(DropReason::NoIdentity)?;
         let room = shared.send.room(HANDSHAKE_ROOM).ok_or(DropReason::ArenaFull)?;
-        let local = match self.tunnel.decapsulate(None, datagram, room) {
+        let local = match tunnel.decapsulate(None, datagram, room) {
             TunnResult::WriteToNetwork(response) => match Message::parse(response) {
                 Some(Message::Response { sender: local, .. }) => local,
                 _ => return Err(DropReason::BadHandshake),
@@ -313,8 +369,9 @@ impl Peer {
         shared: &mut Shared,
     ) -> Result<(), DropReason> {
         self.advance(now, shared);
+        let (tunnel, _) = self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?;
         let room = shared.send.room(HANDSHAKE_ROOM).ok_or(DropReason::ArenaFull)?;
-        let length = match self.tunnel.decapsulate(None, datagram, room) {
+        let length = match tunnel.decapsulate(None, datagram, room) {
             TunnResult::WriteToNetwork(keepalive) => keepalive.len(),
             TunnResult::Err(error) => return Err(handshake_fault(&error)),
             _ => return Err(DropReason::BadHandshake),
@@ -336,7 +393,8 @@ impl Peer {
     /// A cookie reply: only kept. It moves no endpoint and starts nothing (row 21).
     pub fn receive_cookie_reply(&mut self, datagram: &[u8]) -> Result<(), DropReason> {
         let mut room = [0; HANDSHAKE_ROOM];
-        match self.tunnel.decapsulate(None, datagram, &mut room) {
+        let (tunnel, _) = self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?;
+        match tunnel.decapsulate(None, datagram, &mut room) {
             TunnResult::Done => Ok(()),
             _ => Err(DropReason::BadCookieReply),
         }
@@ -357,7 +415,8 @@ impl Peer {
             return Err(DropReason::CounterLimit); // row 2: 2^64 − 1 would reset boringtun's window
         }
         self.advance(now, shared);
-        let inside = match self.tunnel.decapsulate(None, datagram, room) {
+        let (tunnel, _) = self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?;
+        let inside = match tunnel.decapsulate(None, datagram, room) {
             TunnResult::Done => Ok(0),
             TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
                 Ok(packet.len())

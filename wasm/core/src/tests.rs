@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use crate::allowed_ips::Prefix;
 use crate::arena::Intake;
@@ -61,12 +62,12 @@ impl Node {
     pub fn new(own: u8, other: u8, options: Options, who: usize) -> Node {
         let secret = |n: u8| StaticSecret::from([n; 32]);
         let mut device = Device::new();
-        device.set_identity([own; 32]).unwrap();
+        device.set_identity(&[own; 32]).unwrap();
         device.set_mtu(MTU);
         let id = device
-            .add_peer(&PeerSettings {
+            .add_peer(PeerSettings {
                 public_key: *PublicKey::from(&secret(other)).as_bytes(),
-                preshared_key: options.psk[who],
+                preshared_key: options.psk[who].map(Zeroizing::new),
                 endpoint: place(other, 51820),
                 persistent_seconds: options.persistent[who],
             })
@@ -419,7 +420,7 @@ fn the_source_check_asks_the_whole_table() {
     let other = pair
         .b
         .device
-        .add_peer(&PeerSettings {
+        .add_peer(PeerSettings {
             public_key: *PublicKey::from(&StaticSecret::from([3; 32])).as_bytes(),
             preshared_key: None,
             endpoint: place(3, 51820),
@@ -550,13 +551,13 @@ fn peers_come_and_go() {
     let mut pair = Pair::new(Options::default());
     pair.a_sends(64);
     let key = *PublicKey::from(&StaticSecret::from([2; 32])).as_bytes();
-    let again = PeerSettings {
+    let again = || PeerSettings {
         public_key: key,
         preshared_key: None,
         endpoint: place(2, 51820),
         persistent_seconds: 0,
     };
-    assert_eq!(pair.a.device.add_peer(&again), Err(Refusal::PeerExists));
+    assert_eq!(pair.a.device.add_peer(again()), Err(Refusal::PeerExists));
     pair.a.device.remove_peer(PEER).unwrap();
     assert_eq!(pair.a.device.remove_peer(PEER), Err(Refusal::NoSuchPeer));
     assert!(pair.a.send(&packet(pair.a.overlay, pair.b.overlay, 64)).is_empty());
@@ -564,7 +565,7 @@ fn peers_come_and_go() {
     let answer = pair.b.send(&packet(pair.b.overlay, pair.a.overlay, 64));
     assert!(pair.a.receive(&answer[0], pair.b.place).is_empty());
 
-    assert_eq!(pair.a.device.add_peer(&again), Ok(PEER));
+    assert_eq!(pair.a.device.add_peer(again()), Ok(PEER));
     pair.a.device.allow(PEER, host_prefix(pair.b.overlay)).unwrap();
     pair.pass(20_000, true); // b notices that nobody answers and shakes hands anew
     pair.a_sends(64);
@@ -581,8 +582,8 @@ fn keys_that_cannot_be_peers_are_refused() {
         persistent_seconds: 0,
     };
     let own = *PublicKey::from(&StaticSecret::from([1; 32])).as_bytes();
-    assert_eq!(pair.a.device.add_peer(&settings(own)), Err(Refusal::OwnKey));
-    assert_eq!(pair.a.device.add_peer(&settings([0; 32])), Err(Refusal::LowOrderKey));
+    assert_eq!(pair.a.device.add_peer(settings(own)), Err(Refusal::OwnKey));
+    assert_eq!(pair.a.device.add_peer(settings([0; 32])), Err(Refusal::LowOrderKey));
 }
 
 #[test]
@@ -598,4 +599,28 @@ fn timestamps_lie_on_the_grid() {
 fn zero_instant() -> mock_instant::Instant {
     // A thread that never set its clock still stands at zero.
     std::thread::spawn(mock_instant::Instant::now).join().unwrap()
+}
+
+#[test]
+fn peers_may_come_before_the_key_and_stay_silent_until_it_is_there() {
+    let mut pair = Pair::new(Options::default());
+    pair.a.device = Device::new();
+    pair.a.device.set_mtu(MTU);
+    let bob = *PublicKey::from(&StaticSecret::from([2; 32])).as_bytes();
+    let settings =
+        PeerSettings { public_key: bob, preshared_key: None, endpoint: pair.b.place, persistent_seconds: 25 };
+    assert_eq!(pair.a.device.add_peer(settings), Ok(PEER));
+    pair.a.device.allow(PEER, host_prefix(pair.b.overlay)).unwrap();
+    let from_b = pair.b.send(&packet(pair.b.overlay, pair.a.overlay, 64));
+    assert!(pair.a_sends(64).is_empty() && pair.a.receive(&from_b[0], pair.b.place).is_empty());
+    pair.jump(1_000);
+    assert!(pair.a.tick().is_empty(), "not even the persistent keepalive");
+    assert_eq!(pair.a.drops(DropReason::NoIdentity), 2, "the packet and the initiation");
+
+    assert_eq!(pair.a.device.set_identity(&[2; 32]), Err(Refusal::OwnKey));
+    pair.a.device.set_identity(&[1; 32]).unwrap();
+    assert_eq!(types(&pair.a_sends(64)), [1, 2, 4, 4], "the other side had staged a packet too");
+    pair.a.device.set_identity(&[0; 32]).unwrap();
+    assert!(pair.a_sends(64).is_empty(), "and silent again without it");
+    assert_eq!(pair.b.delivered.len(), 1);
 }

@@ -25,16 +25,24 @@ pub struct Timers {
 impl Timers {
     /// A persistent keepalive is due at once when it is switched on.
     pub fn new(persistent_seconds: u16, now: Millis) -> Self {
-        let persistent_ms = Some(Millis::from(persistent_seconds) * 1_000).filter(|&ms| ms > 0);
-        Timers {
+        let mut timers = Timers {
             keepalive_due: None,
             needs_another_keepalive: false,
             unanswered: None,
             unanswered_jitter: jitter(),
-            persistent_ms,
-            persistent_due: persistent_ms.map(|_| now),
+            persistent_ms: None,
+            persistent_due: None,
             initiated: None,
-        }
+        };
+        timers.set_persistent(persistent_seconds, now);
+        timers
+    }
+
+    /// Another interval of persistent keepalives; 0 is none. Switched on, the first is due at once.
+    pub fn set_persistent(&mut self, seconds: u16, now: Millis) {
+        let interval = Some(Millis::from(seconds) * 1_000).filter(|&ms| ms > 0);
+        self.persistent_due = interval.map(|ms| self.persistent_due.map_or(now, |due| due.min(now + ms)));
+        self.persistent_ms = interval;
     }
 
     /// Any authentic message went out: no keepalive is owed for what came before.
