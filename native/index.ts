@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { getSystemErrorMap, types } from 'node:util';
 
 /** What {@link BatchIo.wait} reports, as bits. Twin: `ready` in src/poll.h. */
-export const READY = { tun: 1, udp4: 2, udp6: 4, woken: 8, tunGone: 16 } as const;
+export const READY = { tun: 1, udp4: 2, udp6: 4, woken: 8, tunGone: 16, link: 32 } as const;
 
 /** Bytes of an entry of the receive and send columns; src/columns.h has its fields. */
 export const DATAGRAM_ENTRY_BYTES = 64;
@@ -80,6 +80,11 @@ export interface UdpOptions {
 /** The descriptors are borrowed, the columns are byte offsets into the memory that each call brings. */
 export interface BatchIoOptions {
   tun: number;
+  /**
+   * Frames of the columns begin with ten bytes that those of the interface have not: zeros in, left behind out. For a TUN
+   * without `vnetHeader` under an owner that expects it. Default false.
+   */
+  addsHeader?: boolean;
   udp4?: number | undefined;
   udp6?: number | undefined;
   event: number;
@@ -97,6 +102,8 @@ export interface OpenedTun {
   fd: number;
   /** What the kernel called the interface. */
   name: string;
+  /** Whether ten bytes of virtio_net_hdr stand before each frame. */
+  vnetHeader: boolean;
   /** Whether TCP superpackets pass. */
   tcpOffload: boolean;
   /** Whether UDP ones do, from Linux 6.2. */
@@ -113,6 +120,14 @@ export interface OpenedUdp {
   gso: boolean;
 }
 
+/** The TUN interface as `ip link` shows it. */
+export interface Link {
+  mtu: number;
+  isUp: boolean;
+  /** Whether {@link BatchIo.wait} tells when it changes. It does not in another namespace than this thread's. */
+  isWatched: boolean;
+}
+
 interface Failure {
   errno: number;
   syscall: string;
@@ -127,6 +142,7 @@ interface Addon {
     tcpOffload: boolean,
     udpOffload: boolean,
   ): OpenedTun | Failure;
+  adoptTun(fd: number, tcpOffload: boolean, udpOffload: boolean): OpenedTun | Failure;
   tunName(fd: number): string | Failure;
   openUdp(
     family: number,
@@ -136,6 +152,8 @@ interface Addon {
     mark: number,
     gro: boolean,
   ): OpenedUdp | Failure;
+  setMark(fd: number, mark: number): undefined | Failure;
+  setLinkMtu(fd: number, mtu: number): undefined | Failure;
   openEvent(): number | Failure;
   wake(fd: number): undefined | Failure;
   closeDescriptor(fd: number): undefined | Failure;
@@ -150,6 +168,8 @@ interface AddonBatchIo {
   sendUdp(memory: ArrayBuffer, count: number): number;
   readTun(memory: ArrayBuffer): number;
   writeTun(memory: ArrayBuffer, count: number): number;
+  setSockets(udp4: number, udp6: number): undefined | Failure;
+  link(): Link | undefined;
   lastStale(): number;
   gsoWorks(): boolean;
   faults(): { call: string; errno: number; count: number }[];
@@ -196,6 +216,25 @@ export function openTun(options: TunOptions): OpenedTun {
 }
 
 /**
+ * Takes a descriptor that somebody has attached to a TUN interface, such as one passed on by another process. It belongs to
+ * this environment from then on, as if {@link openTun} had opened it.
+ * @throws SystemCallError `EINVAL` if its frames are no bare IP packets (TAP, or packet information before them), `ENOTTY`
+ *   or `EBADFD` if it is no attached TUN, `EBADF`; it stays the caller's then
+ */
+export function adoptTun(
+  fd: number,
+  { tcpOffload = true, udpOffload = true }: Pick<TunOptions, 'tcpOffload' | 'udpOffload'> = {},
+): OpenedTun {
+  checkWhole('fd', fd, 0, MAX_I32);
+  checkType('tcpOffload', tcpOffload, 'boolean');
+  checkType('udpOffload', udpOffload, 'boolean');
+  const opened = addon.adoptTun(fd, tcpOffload, udpOffload);
+  if ('errno' in opened)
+    throw new SystemCallError(`cannot take descriptor ${fd} for a TUN interface`, opened);
+  return opened;
+}
+
+/**
  * The present name of the interface behind a TUN descriptor: it may have been renamed since it was opened.
  * @throws SystemCallError `ENOTTY` or `EINVAL` if it is no TUN, `EBADFD` if the interface is gone, `EBADF`
  */
@@ -235,6 +274,28 @@ export function openUdp(options: UdpOptions): OpenedUdp {
   if ('errno' in opened)
     throw new SystemCallError(`cannot open UDP over IPv${family} on port ${port}`, opened);
   return opened;
+}
+
+/**
+ * Marks all that a socket sends from now on (`SO_MARK`, an unsigned 32-bit number; 0 = no mark).
+ * @throws SystemCallError `EPERM` without CAP_NET_ADMIN, `EBADF`
+ */
+export function setMark(fd: number, mark: number): void {
+  checkWhole('fd', fd, 0, MAX_I32);
+  checkWhole('mark', mark, 0, MAX_U32);
+  const failure = addon.setMark(fd, mark);
+  if (failure !== undefined) throw new SystemCallError(`cannot mark the socket ${fd}`, failure);
+}
+
+/**
+ * Sets the MTU of the interface behind a TUN descriptor; it must be in the namespace of this process.
+ * @throws SystemCallError `EPERM` without CAP_NET_ADMIN, `ENODEV` in another namespace, `EBADF`
+ */
+export function setLinkMtu(fd: number, mtu: number): void {
+  checkWhole('fd', fd, 0, MAX_I32);
+  checkWhole('mtu', mtu, 68, MAX_U16);
+  const failure = addon.setLinkMtu(fd, mtu);
+  if (failure !== undefined) throw new SystemCallError(`cannot set the MTU behind descriptor ${fd}`, failure);
 }
 
 /**
@@ -291,7 +352,13 @@ export class BatchIo {
 
   /** @throws SystemCallError if a descriptor cannot be waited for: `EBADF`, `EPERM` */
   constructor(options: BatchIoOptions) {
-    const all = { ...options, udp4: options.udp4 ?? -1, udp6: options.udp6 ?? -1 };
+    const all = {
+      ...options,
+      addsHeader: options.addsHeader ?? false,
+      udp4: options.udp4 ?? -1,
+      udp6: options.udp6 ?? -1,
+    };
+    checkType('addsHeader', all.addsHeader, 'boolean');
     checkWhole('tun', all.tun, 0, MAX_I32);
     if (options.udp4 !== undefined) checkWhole('udp4', options.udp4, 0, MAX_I32);
     if (options.udp6 !== undefined) checkWhole('udp6', options.udp6, 0, MAX_I32);
@@ -352,6 +419,27 @@ export class BatchIo {
     checkMemory(memory, this.#ends.send);
     checkWhole('count', count, 0, this.#sendSlots);
     return this.#io.sendUdp(memory, count);
+  }
+
+  /**
+   * Takes other sockets in the place of the present ones, which stay open: their owner closes them. What they still hold
+   * is not read.
+   * @throws SystemCallError if a descriptor cannot be waited for: `EBADF`, `EPERM`
+   */
+  setSockets(udp4: number | undefined, udp6: number | undefined): void {
+    if (udp4 !== undefined) checkWhole('udp4', udp4, 0, MAX_I32);
+    if (udp6 !== undefined) checkWhole('udp6', udp6, 0, MAX_I32);
+    const failure = this.#io.setSockets(udp4 ?? -1, udp6 ?? -1);
+    if (failure !== undefined) throw new SystemCallError(`cannot wait for UDP ${udp4} and ${udp6}`, failure);
+  }
+
+  /**
+   * The interface as it is now, also in another namespace than this thread's. Ask at first, and then whenever {@link wait}
+   * says `link`, which it does until this is called; while it is not watched, now and then.
+   * @returns undefined where the system does not tell, such as of a namespace that we may not enter
+   */
+  link(): Link | undefined {
+    return this.#io.link();
   }
 
   /** False once the host refused a train for want of checksum offload: since then they leave datagram by datagram. */

@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "batch_io.h"
 #include "descriptors.h"
+#include "link.h"
 #include "poll.h"
 #include "tun.h"
 #include "udp.h"
@@ -30,7 +31,19 @@ void Own(Napi::Env env, int fd, Descriptors::Kind kind) {
   Descriptors::OfProcess().Add(fd, kind, Environment::Of(env));
 }
 
-// openTun(name, exclusive, vnetHeader, tcpOffload, udpOffload): { fd, name, tcpOffload, udpOffload }
+Napi::Value OpenedTunValue(Napi::Env env, const OpenedTun& tun) {
+  Own(env, tun.fd, Descriptors::Kind::kTun);
+  const Napi::Object opened = Napi::Object::New(env);
+  SetProperty(opened, "fd", tun.fd);
+  SetProperty(opened, "name", tun.name);
+  SetFlag(opened, "vnetHeader", tun.vnet_header);
+  SetFlag(opened, "tcpOffload", tun.tcp_offload);
+  SetFlag(opened, "udpOffload", tun.udp_offload);
+  return opened;
+}
+
+// openTun(name, exclusive, vnetHeader, tcpOffload, udpOffload): { fd, name, vnetHeader, tcpOffload,
+// udpOffload }
 Napi::Value OpenTunCall(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::string name;
@@ -44,14 +57,21 @@ Napi::Value OpenTunCall(const Napi::CallbackInfo& info) {
   }
   OpenedTun tun;
   const Failure failure = OpenTun(name.c_str(), options, &tun);
-  if (failure.happened()) return FailureValue(env, failure);
-  Own(env, tun.fd, Descriptors::Kind::kTun);
-  const Napi::Object opened = Napi::Object::New(env);
-  SetProperty(opened, "fd", tun.fd);
-  SetProperty(opened, "name", tun.name);
-  SetFlag(opened, "tcpOffload", tun.tcp_offload);
-  SetFlag(opened, "udpOffload", tun.udp_offload);
-  return opened;
+  return failure.happened() ? FailureValue(env, failure) : OpenedTunValue(env, tun);
+}
+
+// adoptTun(fd, tcpOffload, udpOffload): as openTun
+Napi::Value AdoptTunCall(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int fd = -1;
+  TunOptions options;
+  if (!ReadDescriptor(info[0], "fd", &fd) || !ReadFlag(info[1], "tcpOffload", &options.tcp_offload) ||
+      !ReadFlag(info[2], "udpOffload", &options.udp_offload)) {
+    return env.Undefined();
+  }
+  OpenedTun tun;
+  const Failure failure = AdoptTun(fd, options, &tun);
+  return failure.happened() ? FailureValue(env, failure) : OpenedTunValue(env, tun);
 }
 
 // tunName(fd): string
@@ -93,6 +113,27 @@ Napi::Value OpenUdpCall(const Napi::CallbackInfo& info) {
   return opened;
 }
 
+// setMark(fd, mark): undefined
+Napi::Value SetMarkCall(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int fd = -1;
+  uint32_t mark = 0;
+  if (!ReadDescriptor(info[0], "fd", &fd) || !ReadU32(info[1], "mark", &mark)) return env.Undefined();
+  const Failure failure = SetMark(fd, mark);
+  return failure.happened() ? FailureValue(env, failure) : env.Undefined();
+}
+
+// setLinkMtu(fd, mtu): undefined
+Napi::Value SetLinkMtuCall(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int fd = -1;
+  double mtu = 0;
+  if (!ReadDescriptor(info[0], "fd", &fd) || !ReadWhole(info[1], "mtu", 68, 65535, &mtu))
+    return env.Undefined();
+  const Failure failure = SetLinkMtu(fd, static_cast<int>(mtu));
+  return failure.happened() ? FailureValue(env, failure) : env.Undefined();
+}
+
 // openEvent(): fd
 Napi::Value OpenEventCall(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -125,8 +166,11 @@ Napi::Value NowMsCall(const Napi::CallbackInfo& info) { return Napi::Number::New
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment());
   exports.Set("openTun", Napi::Function::New<OpenTunCall>(env, "openTun"));
+  exports.Set("adoptTun", Napi::Function::New<AdoptTunCall>(env, "adoptTun"));
   exports.Set("tunName", Napi::Function::New<TunNameCall>(env, "tunName"));
   exports.Set("openUdp", Napi::Function::New<OpenUdpCall>(env, "openUdp"));
+  exports.Set("setMark", Napi::Function::New<SetMarkCall>(env, "setMark"));
+  exports.Set("setLinkMtu", Napi::Function::New<SetLinkMtuCall>(env, "setLinkMtu"));
   exports.Set("openEvent", Napi::Function::New<OpenEventCall>(env, "openEvent"));
   exports.Set("wake", Napi::Function::New<WakeCall>(env, "wake"));
   exports.Set("closeDescriptor", Napi::Function::New<CloseDescriptorCall>(env, "closeDescriptor"));

@@ -18,6 +18,8 @@ Napi::Function BatchIo::Define(Napi::Env env) {
                          InstanceMethod<&BatchIo::SendUdp>("sendUdp"),
                          InstanceMethod<&BatchIo::ReadTun>("readTun"),
                          InstanceMethod<&BatchIo::WriteTun>("writeTun"),
+                         InstanceMethod<&BatchIo::SetSockets>("setSockets"),
+                         InstanceMethod<&BatchIo::Link>("link"),
                          InstanceMethod<&BatchIo::LastStale>("lastStale"),
                          InstanceMethod<&BatchIo::GsoWorks>("gsoWorks"),
                          InstanceMethod<&BatchIo::Faults>("faults"),
@@ -33,6 +35,7 @@ Napi::Value BatchIo::Open(const Napi::CallbackInfo& info) {
   }
   const Napi::Object options = info[0].As<Napi::Object>();
   if (!ReadDescriptor(GetProperty(options, "tun"), "tun", &descriptors_.tun) ||
+      !ReadFlag(GetProperty(options, "addsHeader"), "addsHeader", &adds_header_) ||
       !ReadOptionalI32(GetProperty(options, "udp4"), "udp4", &descriptors_.udp4) ||
       !ReadOptionalI32(GetProperty(options, "udp6"), "udp6", &descriptors_.udp6) ||
       !ReadDescriptor(GetProperty(options, "event"), "event", &descriptors_.event) ||
@@ -45,7 +48,42 @@ Napi::Value BatchIo::Open(const Napi::CallbackInfo& info) {
   const Failure failure = poller_.Open(descriptors_);
   if (failure.happened()) return FailureValue(env, failure);
   udp_ = std::make_unique<UdpBatch>(descriptors_.udp4, descriptors_.udp6);
+  link_ = std::make_unique<LinkWatch>(descriptors_.tun);
   return env.Undefined();
+}
+
+Napi::Value BatchIo::SetSockets(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int udp4 = -1, udp6 = -1;
+  if (!ReadOptionalI32(info[0], "udp4", &udp4) || !ReadOptionalI32(info[1], "udp6", &udp6)) {
+    return env.Undefined();
+  }
+  if (udp_ == nullptr) return FailureValue(env, Failure{EBADF, "epoll_ctl"});
+  poller_.Unwatch(descriptors_.udp4);
+  poller_.Unwatch(descriptors_.udp6);
+  descriptors_.udp4 = udp4;
+  descriptors_.udp6 = udp6;
+  udp_ = std::make_unique<UdpBatch>(udp4, udp6);
+  Failure failure = poller_.Watch(udp4, ready::kUdp4);
+  if (!failure.happened()) failure = poller_.Watch(udp6, ready::kUdp6);
+  return failure.happened() ? FailureValue(env, failure) : env.Undefined();
+}
+
+Napi::Value BatchIo::Link(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  LinkState state;
+  if (link_ == nullptr) return env.Undefined();
+  const int watched = link_->fd();
+  const bool is_known = link_->Read(&state);
+  // One that was closed has left the set by itself.
+  const bool is_watched =
+      link_->fd() >= 0 && (link_->fd() == watched || !poller_.Watch(link_->fd(), ready::kLink).happened());
+  if (!is_known) return env.Undefined();
+  const Napi::Object link = Napi::Object::New(env);
+  SetFlag(link, "isWatched", is_watched);
+  SetProperty(link, "mtu", state.mtu);
+  SetFlag(link, "isUp", state.is_up);
+  return link;
 }
 
 Napi::Value BatchIo::Wait(const Napi::CallbackInfo& info) {
@@ -72,16 +110,17 @@ Napi::Value BatchIo::SendUdp(const Napi::CallbackInfo& info) {
 Napi::Value BatchIo::ReadTun(const Napi::CallbackInfo& info) {
   Column<FrameEntry> column;
   if (!ReadColumn(info, read_, &column)) return info.Env().Undefined();
-  return Napi::Number::New(info.Env(),
-                           udp_ == nullptr ? -EBADF : ReadFrames(descriptors_.tun, column, &faults_));
+  return Napi::Number::New(
+      info.Env(), udp_ == nullptr ? -EBADF : ReadFrames(descriptors_.tun, adds_header_, column, &faults_));
 }
 
 Napi::Value BatchIo::WriteTun(const Napi::CallbackInfo& info) {
   Column<FrameEntry> column;
   uint32_t count = 0;
   if (!ReadColumn(info, write_, &column) || !ReadCount(info, column, &count)) return info.Env().Undefined();
-  return Napi::Number::New(info.Env(),
-                           udp_ == nullptr ? -EBADF : WriteFrames(descriptors_.tun, column, count, &faults_));
+  return Napi::Number::New(
+      info.Env(),
+      udp_ == nullptr ? -EBADF : WriteFrames(descriptors_.tun, adds_header_, column, count, &faults_));
 }
 
 Napi::Value BatchIo::LastStale(const Napi::CallbackInfo& info) {
@@ -107,6 +146,7 @@ Napi::Value BatchIo::Faults(const Napi::CallbackInfo& info) {
 
 void BatchIo::Close(const Napi::CallbackInfo&) {
   udp_.reset();
+  link_.reset();
   poller_.Close();
 }
 

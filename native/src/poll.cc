@@ -15,7 +15,7 @@
 namespace tuntap2 {
 namespace {
 
-constexpr int kMaxEvents = 4;                  // TUN, UDP over IPv4, UDP over IPv6, event
+constexpr int kMaxEvents = 5;                  // TUN, UDP over IPv4, UDP over IPv6, event, link
 constexpr double kLongestWaitMs = 2147483647;  // what epoll_wait can express: 24 days
 
 // The number is the same on every architecture; older C libraries do not name it.
@@ -81,6 +81,10 @@ Failure Poller::Watch(int fd, uint32_t bit) {
   event.events = EPOLLIN;
   event.data.u32 = bit;
   return epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0 ? Failure{} : Failure{errno, "epoll_ctl"};
+}
+
+void Poller::Unwatch(int fd) {
+  if (fd >= 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
 }
 
 int Poller::Wait(double timeout_ms, FaultTable* faults) {

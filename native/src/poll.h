@@ -16,6 +16,7 @@ inline constexpr uint32_t kUdp4 = 2;
 inline constexpr uint32_t kUdp6 = 4;
 inline constexpr uint32_t kWoken = 8;
 inline constexpr uint32_t kTunGone = 16;
+inline constexpr uint32_t kLink = 32;
 }  // namespace ready
 
 // An eventfd, non-blocking and close-on-exec. Returns the descriptor in *fd; the caller owns it.
@@ -47,11 +48,15 @@ class Poller {
   // eventfd.
   int Wait(double timeout_ms, FaultTable* faults);
 
+  // Reports `bit` when `fd` is readable; -1 is nothing to watch.
+  Failure Watch(int fd, uint32_t bit);
+
+  // A descriptor that is closed leaves the set by itself.
+  void Unwatch(int fd);
+
   void Close();
 
  private:
-  Failure Watch(int fd, uint32_t bit);
-
   int epoll_ = -1;
   int event_ = -1;
 };

@@ -22,6 +22,7 @@ struct TunOptions {
 
 struct OpenedTun {
   int fd = -1;
+  bool vnet_header = false;  // each frame has ten bytes of virtio_net_hdr before it
   bool tcp_offload = false;  // TCP superpackets pass
   bool udp_offload = false;  // and UDP ones, from Linux 6.2
   char name[IFNAMSIZ] = {};  // what the kernel called it
@@ -31,18 +32,26 @@ struct OpenedTun {
 // kernel choose), made if it is not there. Non-blocking, close-on-exec; the caller owns the fd.
 Failure OpenTun(const char* name, const TunOptions& options, OpenedTun* opened);
 
+// Takes a descriptor that somebody has attached to a TUN interface, with the offloads that it can have: it
+// becomes non-blocking and close-on-exec. EINVAL if its frames are not bare IP packets, with or without a
+// virtio_net_hdr. The caller owns the fd.
+Failure AdoptTun(int fd, const TunOptions& options, OpenedTun* opened);
+
 // The present name of the interface behind a TUN descriptor: it may have been renamed since.
 Failure TunName(int fd, char name[IFNAMSIZ]);
 
 // Reads one frame per slot, from slot 0, until there is none, every slot is full, or kBatchBytes were read.
 // Sets `length` and `status` 0. Returns how many slots were filled, or a negative errno if that is the reason
 // why none was.
-int ReadFrames(int fd, const Column<FrameEntry>& column, FaultTable* faults);
+// `adds_header` puts ten zero bytes before each: a virtio_net_hdr that the interface itself has not.
+int ReadFrames(int fd, bool adds_header, const Column<FrameEntry>& column, FaultTable* faults);
 
 // Writes the frames of the first `count` entries, count <= column.slots(): an entry whose `capacity` is not 0
 // goes on in the next, and one write gathers them. A frame that the kernel refuses gets its negative errno as
 // the `status` of its last entry; the others get 0. Returns how many frames were written.
-int WriteFrames(int fd, const Column<FrameEntry>& column, uint32_t count, FaultTable* faults);
+// With `adds_header` the ten bytes before each stay behind.
+int WriteFrames(int fd, bool adds_header, const Column<FrameEntry>& column, uint32_t count,
+                FaultTable* faults);
 
 }  // namespace tuntap2
 

@@ -34,9 +34,9 @@ Failure Configure(int fd, const UdpOptions& options, OpenedUdp* opened) {
       !SetBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.send_buffer_bytes)) {
     return Failure{errno, "setsockopt(SO_SNDBUF)"};
   }
-  if (options.mark >= 0 &&
-      !SetOption(fd, SOL_SOCKET, SO_MARK, static_cast<int>(static_cast<uint32_t>(options.mark)))) {
-    return Failure{errno, "setsockopt(SO_MARK)"};
+  if (options.mark >= 0) {
+    const Failure failure = SetMark(fd, static_cast<uint32_t>(options.mark));
+    if (failure.happened()) return failure;
   }
 
   union {
@@ -64,6 +64,11 @@ Failure Configure(int fd, const UdpOptions& options, OpenedUdp* opened) {
 }
 
 }  // namespace
+
+Failure SetMark(int fd, uint32_t mark) {
+  return SetOption(fd, SOL_SOCKET, SO_MARK, static_cast<int>(mark)) ? Failure{}
+                                                                    : Failure{errno, "setsockopt(SO_MARK)"};
+}
 
 Failure OpenUdp(const UdpOptions& options, OpenedUdp* opened) {
   const int domain = options.family == 6 ? AF_INET6 : AF_INET;

@@ -35,6 +35,9 @@ struct OpenedUdp {
   bool gso = false;   // trains may be sent
 };
 
+// SO_MARK of a socket that is open, for all it sends from now on; 0 = none. Needs CAP_NET_ADMIN.
+Failure SetMark(int fd, uint32_t mark);
+
 // A socket bound to any address of one family, that tells and takes the local address of each datagram
 // (PKTINFO). Non-blocking, close-on-exec; the caller owns the fd.
 Failure OpenUdp(const UdpOptions& options, OpenedUdp* opened);

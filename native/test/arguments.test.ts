@@ -137,7 +137,7 @@ it('the addon alone throws a TypeError for what index.ts would have refused', ()
   const load = createRequire(import.meta.url)('node-gyp-build');
   const addon = load(fileURLToPath(new URL('..', import.meta.url)));
   const io = new addon.BatchIo();
-  const all = { ...options, udp4: -1, udp6: -1 };
+  const all = { ...options, addsHeader: false, udp4: -1, udp6: -1 };
   const unopened = new addon.BatchIo();
   const calls: [string, () => unknown][] = [
     ['openTun', () => addon.openTun('sixteen-letters-', true, true, true, true)],
@@ -147,6 +147,10 @@ it('the addon alone throws a TypeError for what index.ts would have refused', ()
     ['openUdp without arguments', () => addon.openUdp()],
     ['tunName', () => addon.tunName({})],
     ['wake', () => addon.wake('3')],
+    ['setMark', () => addon.setMark(3, -1)],
+    ['setLinkMtu', () => addon.setLinkMtu(3, 0)],
+    ['adoptTun without offloads', () => addon.adoptTun(3)],
+    ['setSockets', () => io.setSockets('3', -1)],
     ['closeDescriptor', () => addon.closeDescriptor(-1)],
     ['BatchIo without new', () => addon.BatchIo()],
     ['open without options', () => unopened.open()],
