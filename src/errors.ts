@@ -33,6 +33,7 @@ export const ERROR_CODES = {
   ERR_NODE_PRIVILEGE: 'The system refuses what a node needs: CAP_NET_ADMIN or /dev/net/tun is missing.',
   ERR_NODE_INTERFACE: 'The tunnel interface could not be made or set up.',
   ERR_NODE_PORT: 'The UDP port could not be opened.',
+  ERR_NODE_SOCKET: 'A control socket could not be made.',
   ERR_NODE_LANE: 'A lane, the thread that moves the packets, failed.',
   ERR_NODE_NOT_RUNNING: 'No node answers for this configuration or interface.',
   ERR_INTERNAL: 'A bug in ringfence.',

@@ -58,6 +58,21 @@ export function renderInterface(value: IpInterface): string {
   return `${renderIp(value.address)}/${value.prefixLength}`;
 }
 
+/**
+ * A prefix as a short text: its version, its length and the bytes of its address, a character each. For tables of a
+ * hundred thousand: equal prefixes give equal text, and it takes a tenth of the memory of an object.
+ */
+export type PackedPrefix = string;
+
+export function packPrefix({ address, length }: IpPrefix): PackedPrefix {
+  return String.fromCharCode(address.version, length, ...address.bytes);
+}
+
+export function unpackPrefix(packed: PackedPrefix): IpPrefix {
+  const bytes = Uint8Array.from({ length: packed.length - 2 }, (_, i) => packed.charCodeAt(i + 2));
+  return { address: { version: bytes.length === 4 ? 4 : 6, bytes }, length: packed.charCodeAt(1) };
+}
+
 /** The network an interface's address lies in. */
 export function networkOf(value: IpInterface): IpPrefix {
   const bytes = value.address.bytes.map((byte, i) => byte & maskByte(value.prefixLength, i));

@@ -3,6 +3,8 @@
 
 import { Command, CommanderError } from 'commander';
 import { exitCodeOf, RingfenceError, UsageError } from '../errors.ts';
+import { announceFailure } from './announce.ts';
+import { namesInterface } from './interface-argument.ts';
 import { renderError } from './render-error.ts';
 import { VERSION } from './version.ts';
 
@@ -28,7 +30,9 @@ Examples:
   ringfence check ringfence.yaml     say what is wrong with it, line by line
   ringfence run ringfence.yaml       bring the node up, until Ctrl-C or SIGTERM
   ringfence status                   show what runs on this host, by peer name
+  ringfence [-f] wg0                 an interface for \`wg\` and wg-quick to configure; -f stays in the foreground
 
+A name that is no command is that of an interface; after -f any name is.
 Exit codes: 0 fine, 1 failed while running, 2 wrong usage or configuration.
 LOG_LEVEL=silent|error|warn|info|debug sets how much is logged, where --log-level does not.`;
 
@@ -43,6 +47,9 @@ async function main(args: readonly string[]): Promise<void> {
     .configureOutput({ outputError: () => undefined }); // printed below, like every other error
   const [name = ''] = args;
   for (const register of commandsFor(name)) await register(program);
+  if (namesInterface(args, Object.keys(COMMANDS).concat('help'))) {
+    return (await import('./interface.ts')).runInterface(args);
+  }
   if (args.length === 0) program.outputHelp();
   else await program.parseAsync(args, { from: 'user' });
 }
@@ -66,7 +73,9 @@ function fromCommander(error: CommanderError): UsageError {
 function fail(error: unknown): void {
   if (error instanceof CommanderError && error.exitCode === 0) return; // the end of --help and --version
   const shown = error instanceof CommanderError ? fromCommander(error) : error;
-  process.stderr.write(renderError(shown, process.stderr));
+  const text = renderError(shown, process.stderr);
+  process.stderr.write(text);
+  announceFailure(text);
   process.exitCode = exitCodeOf(shown);
 }
 

@@ -7,6 +7,7 @@ import { loadSecrets } from '../config/secrets.ts';
 import { runDirectory } from '../control/node-socket.ts';
 import { Node } from '../node/node.ts';
 import { addLogOptions, type LogCommandOptions, logOf } from './log-options.ts';
+import { stopSignal } from './stop-signal.ts';
 import { VERSION } from './version.ts';
 
 export function registerRun(program: Command): void {
@@ -46,25 +47,4 @@ async function run(file: string, options: LogCommandOptions): Promise<void> {
   await node.stop();
   if (typeof end !== 'string') throw end;
   log.info(`${own.name} is down`);
-}
-
-/**
- * Settles with the name of the first signal that asks for the end. A second one ends the process at once.
- * The listeners stay: while a child runs, execa kills this process by a signal that nobody else listens to, and a
- * listener that has removed itself is nobody.
- */
-function stopSignal(): Promise<string> {
-  return new Promise((resolve) => {
-    let isStopping = false;
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.on(signal, () => {
-        if (isStopping) {
-          process.removeAllListeners(signal);
-          process.kill(process.pid, signal);
-        }
-        isStopping = true;
-        resolve(signal);
-      });
-    }
-  });
 }

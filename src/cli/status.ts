@@ -45,8 +45,8 @@ function toJson(value: unknown): string {
 function render(node: NodeStatus): string {
   const { interface: own, lane, peers } = node;
   const head = [
-    `${own.name}  port ${own.listenPort}, MTU ${own.mtu}, ${own.addresses.join(', ')}`,
-    `  public key  ${own.publicKey}`,
+    `${own.name}  port ${own.listenPort}, MTU ${own.mtu}, ${own.addresses.join(', ') || 'no addresses of ours'}`,
+    `  public key  ${own.publicKey ?? '(none)'}`,
     `  offloads    ${offloads(own.offloads)}`,
     ...(lane.restarts > 0 ? [`  lane        ${lane.state}, restarted ${lane.restarts} times`] : []),
     ...problems(node),

@@ -12,6 +12,7 @@ import {
   parsePrefix,
 } from '../address/prefix.ts';
 import type { ErrorCode, Place } from '../errors.ts';
+import { INTERFACE_NAME } from './interface-name.ts';
 import { decodeKey } from './key.ts';
 import { OFFLOAD_KEYS, type Offload } from './offloads.ts';
 import { isKey, quote } from './quote.ts';
@@ -74,8 +75,6 @@ export interface KeyFacts {
 /** The facts of every schema below. */
 export const keyFacts = z.registry<KeyFacts>();
 
-/** Linux' IFNAMSIZ less its end, and the characters that wg-quick takes. */
-const INTERFACE_NAME = /^(?!\.{1,2}$)[a-zA-Z0-9_=+.-]{1,15}$/;
 const PEER_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 /** What every IPv4 host takes in one piece (RFC 791), and what fits into one UDP datagram with what WireGuard adds. */
 const MTU_RANGE = { least: 576, most: 65_535 - 80 } as const;

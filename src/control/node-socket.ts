@@ -1,17 +1,16 @@
 // The node's own control socket, one per interface: a client sends one line of JSON, `{"request":"status"}`, and gets
 // one back. Only its owner may connect. Not HTTP: `node:http` alone takes 8 MB of a node's memory.
 
-import { mkdirSync, readdirSync, unlinkSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { readdirSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { codeOf, messageOf, NodeError } from '../errors.ts';
 import type { ControlTarget, NodeStatus } from './target.ts';
+import { UnixServer } from './unix-server.ts';
 
 const SUFFIX = '.sock';
 /** A client that is slow to ask or to read is let go; a node that is slow to answer is given up. */
 const TIMEOUT_MS = 10_000;
-/** One more, and the client that has been here longest makes room: it never asked, or does not read its answer. */
-const MOST_CONNECTIONS = 256;
 const LARGEST_REQUEST_BYTES = 4096;
 /** An answer larger than this is no node's: 10,000 peers are about 4 MB. */
 const LARGEST_ANSWER_BYTES = 64 * 1024 * 1024;
@@ -57,64 +56,21 @@ export async function askStatus(directory: string, interfaceName: string): Promi
   }
 }
 
-/** The serving end. */
-export class NodeSocket {
-  readonly #server: Server;
-  readonly #clients: ReadonlySet<Socket>;
-
-  private constructor(server: Server, clients: ReadonlySet<Socket>) {
-    this.#server = server;
-    this.#clients = clients;
-  }
-
-  /**
-   * Serves `target` on the socket of `interfaceName`, taking the place of a stale one.
-   * @throws NodeError `ERR_NODE_INTERFACE` when a live node has the socket, or it cannot be made
-   */
-  static async listen(directory: string, interfaceName: string, target: ControlTarget): Promise<NodeSocket> {
-    const path = socketPath(directory, interfaceName);
-    await refuseSecond(directory, interfaceName);
-    const clients = new Set<Socket>();
-    const server = createServer((client) => {
-      const [longest] = clients;
-      if (longest !== undefined && clients.size >= MOST_CONNECTIONS) {
-        clients.delete(longest);
-        longest.destroy();
-      }
-      clients.add(client);
-      client.once('close', () => clients.delete(client));
-      void serve(target, client);
-    });
-    // The socket is born unreadable by others: there is no moment in which they could connect.
-    const umask = process.umask(0o077);
-    try {
-      mkdirSync(directory, { recursive: true, mode: 0o755 });
-      removeStale(path);
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen(path, () => resolve());
-      });
-    } catch (error) {
-      throw new NodeError(
-        'ERR_NODE_INTERFACE',
-        `cannot make the control socket ${path}: ${messageOf(error)}`,
-        {
-          hint: 'set RINGFENCE_RUN_DIR to a directory this user may write to',
-          cause: error,
-        },
-      );
-    } finally {
-      process.umask(umask);
-    }
-    server.on('error', () => {}); // a client's fault; the next one is served
-    return new NodeSocket(server, clients);
-  }
-
-  /** Stops serving and removes the socket. */
-  async close(): Promise<void> {
-    for (const client of this.#clients) client.destroy();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve())); // unlinks the socket
-  }
+/**
+ * Serves `target` on the socket of `interfaceName`, taking the place of a stale one.
+ * @throws NodeError `ERR_NODE_INTERFACE` when a live node has the socket, `ERR_NODE_SOCKET` when it cannot be made
+ */
+export async function serveNode(
+  directory: string,
+  interfaceName: string,
+  target: ControlTarget,
+): Promise<UnixServer> {
+  await refuseSecond(directory, interfaceName);
+  return await UnixServer.listen(
+    { path: socketPath(directory, interfaceName) },
+    (client) => void serve(target, client),
+    'set RINGFENCE_RUN_DIR to a directory this user may write to',
+  );
 }
 
 /** @throws NodeError when a live node serves this interface */
@@ -134,7 +90,6 @@ type Answer = { readonly status: NodeStatus } | { readonly error: string };
 
 /** Reads one request, answers it and hangs up. A client that breaks off or sends rubbish concerns nobody else. */
 async function serve(target: ControlTarget, client: Socket): Promise<void> {
-  client.on('error', () => client.destroy());
   client.setTimeout(TIMEOUT_MS, () => client.destroy());
   try {
     const line = await readLine(client, LARGEST_REQUEST_BYTES);
@@ -181,12 +136,4 @@ function readLine(socket: Socket, limitBytes: number): Promise<string> {
     socket.once('error', reject);
     socket.once('close', () => reject(new Error('the connection ended before the line did')));
   });
-}
-
-function removeStale(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error;
-  }
 }

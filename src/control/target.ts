@@ -9,7 +9,8 @@ export interface NodeStatus {
   readonly startedSeconds: number;
   readonly interface: {
     readonly name: string;
-    readonly publicKey: string;
+    /** null = it has no private key yet. */
+    readonly publicKey: string | null;
     readonly listenPort: number;
     readonly mtu: number;
     readonly addresses: readonly string[];

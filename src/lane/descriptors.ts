@@ -2,6 +2,7 @@
 // and port stay while a fresh one takes its place; whoever opened them closes them, once.
 
 import {
+  adoptTun,
   closeDescriptor,
   type OpenedTun,
   type OpenedUdp,
@@ -9,63 +10,148 @@ import {
   openTun,
   openUdp,
   SystemCallError,
+  setLinkMtu,
+  setMark,
 } from 'node-tuntap2';
-import { NodeError } from '../errors.ts';
+import { codeOf, NodeError } from '../errors.ts';
 import type { LaneDescriptors, LaneOffloads } from './messages.ts';
 
 /** Socket buffers: a burst must fit while the lane is busy with another. */
 const UDP_BUFFER_BYTES = 7 * 1024 * 1024;
 
-export class Descriptors {
-  readonly all: LaneDescriptors;
-  /** The UDP port, the same for IPv4 and IPv6. */
+/** The two sockets of a device, on one port. */
+export interface Sockets {
+  readonly udp4: number;
+  readonly udp6: number | undefined;
   readonly port: number;
+  /** Which trains the host takes and gives. */
+  readonly gso: boolean;
+  readonly gro: boolean;
+}
 
-  private constructor(all: LaneDescriptors, port: number) {
-    this.all = all;
-    this.port = port;
+/** What a device is opened with. */
+export interface DescriptorOptions {
+  readonly interfaceName: string;
+  /** 0 = any. */
+  readonly port: number;
+  readonly offloads: LaneOffloads;
+  /** A TUN descriptor that somebody has opened, in place of one of our own. */
+  readonly tun?: number | undefined;
+  /** What an interface of our own is given; 1,500 without it. */
+  readonly mtu?: number;
+}
+
+/** How often a port is looked for that is free over both families. */
+const PORT_ATTEMPTS = 100;
+
+export class Descriptors {
+  /** What the interface is called. */
+  readonly name: string;
+  readonly #tun: OpenedTun;
+  readonly #event: number;
+  readonly #offloads: LaneOffloads;
+  #sockets: Sockets;
+
+  private constructor(tun: OpenedTun, event: number, sockets: Sockets, offloads: LaneOffloads) {
+    this.name = tun.name;
+    this.#offloads = offloads;
+    this.#tun = tun;
+    this.#event = event;
+    this.#sockets = sockets;
+  }
+
+  get all(): LaneDescriptors {
+    const { udp4, udp6, gso, gro } = this.#sockets;
+    const { fd, vnetHeader, tcpOffload, udpOffload } = this.#tun;
+    const { udpGso, udpGro } = this.#offloads;
+    const offloads = { udpGso: udpGso && gso, udpGro: udpGro && gro, tunTcp: tcpOffload, tunUdp: udpOffload };
+    return { tun: fd, addsHeader: !vnetHeader, udp4, udp6, event: this.#event, offloads };
+  }
+
+  /** The UDP port, the same for IPv4 and IPv6. */
+  get port(): number {
+    return this.#sockets.port;
   }
 
   /**
-   * Opens UDP on `port` (0 = any) over IPv4 and, where the host has it, IPv6, then the TUN interface, which must not
-   * exist yet, with those of the offloads that the host has. Nothing stays open when it throws.
+   * Opens UDP over IPv4 and, where the host has it, IPv6, then the TUN interface, which must not exist yet, with those of
+   * the offloads that the host has. Nothing of ours stays open when it throws.
    * @throws NodeError `ERR_NODE_PORT`, `ERR_NODE_PRIVILEGE`, `ERR_NODE_INTERFACE`
    */
-  static open(interfaceName: string, port: number, offloads: LaneOffloads): Descriptors {
-    const opened: number[] = [];
-    const keep = (fd: number): number => {
-      opened.push(fd);
-      return fd;
-    };
+  static open(options: DescriptorOptions): Descriptors {
+    const sockets = openSockets(options.port, 0, options.offloads);
     try {
-      const udp4 = openSocket(4, port, offloads.udpGro);
-      keep(udp4.fd);
-      const udp6 = openIpv6Socket(udp4.port, offloads.udpGro);
-      if (udp6 !== undefined) keep(udp6);
-      const tun = openInterface(interfaceName, offloads);
-      keep(tun.fd);
-      const event = keep(openEvent());
-      const inUse = {
-        udpGso: offloads.udpGso && udp4.gso,
-        udpGro: udp4.gro,
-        tunTcp: tun.tcpOffload,
-        tunUdp: tun.udpOffload,
-      };
-      return new Descriptors({ tun: tun.fd, udp4: udp4.fd, udp6, event, offloads: inUse }, udp4.port);
+      const tun = openInterface(options);
+      try {
+        return new Descriptors(tun, openEvent(), sockets, options.offloads);
+      } catch (error) {
+        closeDescriptor(tun.fd);
+        throw error;
+      }
     } catch (error) {
-      for (const fd of opened) closeDescriptor(fd);
+      closeSockets(sockets);
+      throw error;
+    }
+  }
+
+  /** Opens other sockets, not in use yet; the present ones stay. @throws NodeError `ERR_NODE_PORT` */
+  openSockets(port: number, mark: number): Sockets {
+    return openSockets(port, mark, this.#offloads);
+  }
+
+  /** Takes other sockets in the place of the present ones, which come back to be closed once no lane uses them. */
+  exchange(sockets: Sockets): Sockets {
+    const former = this.#sockets;
+    this.#sockets = sockets;
+    return former;
+  }
+
+  /**
+   * Marks what the sockets send from now on; 0 = no mark. Both or none.
+   * @throws SystemCallError `EPERM` without CAP_NET_ADMIN
+   */
+  setMark(mark: number, formerMark: number): void {
+    const { udp4, udp6 } = this.#sockets;
+    setMark(udp4, mark);
+    if (udp6 === undefined) return;
+    try {
+      setMark(udp6, mark);
+    } catch (error) {
+      setMark(udp4, formerMark);
       throw error;
     }
   }
 
   /** Closes them all: the interface goes, and its addresses and routes with it. Once, after the lane has ended. */
   close(): void {
-    const { tun, udp4, udp6, event } = this.all;
-    for (const fd of [tun, udp4, udp6, event]) if (fd !== undefined) closeDescriptor(fd);
+    closeDescriptor(this.#tun.fd);
+    closeSockets(this.#sockets);
+    closeDescriptor(this.#event);
   }
 }
 
-function openSocket(family: 4 | 6, port: number, gro: boolean): OpenedUdp {
+/** UDP on `port` (0 = any), with a mark (0 = none). */
+function openSockets(port: number, mark: number, { udpGro }: LaneOffloads): Sockets {
+  for (let attempt = 1; ; attempt++) {
+    const udp4 = openSocket(4, port, mark, udpGro);
+    try {
+      const udp6 = openIpv6Socket(udp4.port, mark, udpGro);
+      return { udp4: udp4.fd, udp6, port: udp4.port, gso: udp4.gso, gro: udp4.gro };
+    } catch (error) {
+      closeDescriptor(udp4.fd);
+      // Any port will do, and this one was free over IPv4 only.
+      if (port === 0 && codeOf(error) === 'ERR_NODE_PORT' && attempt < PORT_ATTEMPTS) continue;
+      throw error;
+    }
+  }
+}
+
+export function closeSockets({ udp4, udp6 }: Sockets): void {
+  closeDescriptor(udp4);
+  if (udp6 !== undefined) closeDescriptor(udp6);
+}
+
+function openSocket(family: 4 | 6, port: number, mark: number, gro: boolean): OpenedUdp {
   try {
     return openUdp({
       family,
@@ -73,6 +159,7 @@ function openSocket(family: 4 | 6, port: number, gro: boolean): OpenedUdp {
       receiveBufferBytes: UDP_BUFFER_BYTES,
       sendBufferBytes: UDP_BUFFER_BYTES,
       gro,
+      ...(mark === 0 ? {} : { mark }),
     });
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
@@ -94,9 +181,9 @@ function openSocket(family: 4 | 6, port: number, gro: boolean): OpenedUdp {
 }
 
 /** undefined on a host without IPv6. */
-function openIpv6Socket(port: number, gro: boolean): number | undefined {
+function openIpv6Socket(port: number, mark: number, gro: boolean): number | undefined {
   try {
-    return openSocket(6, port, gro).fd;
+    return openSocket(6, port, mark, gro).fd;
   } catch (error) {
     const isAbsent =
       error instanceof SystemCallError && ['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(error.code);
@@ -105,10 +192,20 @@ function openIpv6Socket(port: number, gro: boolean): number | undefined {
   }
 }
 
-function openInterface(name: string, { tunTcp, tunUdp }: LaneOffloads): OpenedTun {
+function openInterface({ interfaceName: name, offloads, tun, mtu }: DescriptorOptions): OpenedTun {
+  const { tunTcp, tunUdp } = offloads;
   try {
+    if (tun !== undefined) return adoptTun(tun, { tcpOffload: tunTcp, udpOffload: tunUdp });
     // The core expects the header also where no superpacket passes.
-    return openTun({ name, exclusive: true, vnetHeader: true, tcpOffload: tunTcp, udpOffload: tunUdp });
+    const opened = openTun({
+      name,
+      exclusive: true,
+      vnetHeader: true,
+      tcpOffload: tunTcp,
+      udpOffload: tunUdp,
+    });
+    if (mtu !== undefined) setLinkMtu(opened.fd, mtu);
+    return opened;
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     throw interfaceFault(name, error);

@@ -2,14 +2,7 @@
 
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { wake } from 'node-tuntap2';
-import type {
-  FromLane,
-  LaneDescriptors,
-  LaneEndpoint,
-  LaneSettings,
-  LaneStatus,
-  ToLane,
-} from './messages.ts';
+import type { FromLane, LaneChange, LaneDescriptors, LaneSettings, LaneStatus, ToLane } from './messages.ts';
 import type { LaneStart } from './worker.ts';
 
 /** Why a lane ended without being told to. */
@@ -23,22 +16,30 @@ export interface LaneOptions {
   /** Called at most once, never after {@link LaneHandle.stop}. */
   readonly onEnd: (end: LaneEnd) => void;
   readonly onFaults: (faults: LaneStatus['faults']) => void;
+  /** The interface has another MTU. */
+  readonly onMtu: (mtu: number) => void;
   /** The worker's file; tests put their own around it. */
   readonly worker?: URL;
 }
 
 /** One running worker. */
 export class LaneHandle {
+  /** Settles when the lane carries packets; rejects, beside `onEnd`, when it fails to start. */
+  readonly ready: Promise<void>;
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #event: number;
   readonly #exited: Promise<void>;
-  readonly #questions = new Map<number, (status: LaneStatus | undefined) => void>();
+  readonly #questions = new Map<number, (answer: LaneStatus | undefined) => void>();
   #nextQuestion = 0;
   #stopping = false;
   #hasEnded = false;
 
-  private constructor(options: LaneOptions, onReady: () => void, onFailed: (reason: string) => void) {
+  /** Starts a lane. What it is told before it carries packets is done right after its start. */
+  constructor(options: LaneOptions) {
+    const { promise: ready, resolve: onReady, reject: onFailed } = Promise.withResolvers<void>();
+    this.ready = ready;
+    ready.catch(() => {}); // `onEnd` is told as well
     const { port1, port2 } = new MessageChannel();
     const start: LaneStart = { port: port2, descriptors: options.descriptors, settings: options.settings };
     this.#event = options.descriptors.event;
@@ -56,8 +57,12 @@ export class LaneHandle {
           return onReady();
         case 'status':
           return this.#answer(message.request, message.status);
+        case 'done':
+          return this.#answer(message.request, undefined);
         case 'faults':
           return options.onFaults(message.faults);
+        case 'mtu':
+          return options.onMtu(message.mtu);
         case 'interface-gone':
         case 'failed':
           end ??= message;
@@ -77,35 +82,26 @@ export class LaneHandle {
       for (const request of [...this.#questions.keys()]) this.#answer(request, undefined);
       if (this.#stopping) return;
       end ??= { type: 'failed', reason: 'the worker ended without a word' };
-      onFailed(end.type === 'failed' ? end.reason : 'the interface is gone');
+      onFailed(new Error(end.type === 'failed' ? end.reason : 'the interface is gone'));
       options.onEnd(end);
     });
   }
 
-  /** Starts a lane and waits until it carries packets. `onEnd` is called also when it fails to start. */
-  static start(options: LaneOptions): Promise<LaneHandle> {
-    return new Promise((resolve, reject) => {
-      const handle: LaneHandle = new LaneHandle(
-        options,
-        () => resolve(handle),
-        (reason) => reject(new Error(reason)),
-      );
-    });
+  /** Counters, and those of the peers named; undefined when the lane ends before it answers. */
+  status(peers: Uint32Array): Promise<LaneStatus | undefined> {
+    return this.#ask((request) => ({ type: 'status', request, peers }));
   }
 
-  /** Counters and peers; undefined when the lane ends before it answers. */
-  status(): Promise<LaneStatus | undefined> {
-    if (this.#hasEnded) return Promise.resolve(undefined);
-    return new Promise((resolve) => {
-      const request = this.#nextQuestion++;
-      this.#questions.set(request, resolve);
-      this.#tell({ type: 'status', request });
-    });
+  /** Carries out changes in order, data passing between them. Settles when all are done, or the lane has ended. */
+  async change(changes: Iterable<LaneChange>): Promise<void> {
+    for (const change of changes) this.#port.postMessage({ type: 'change', change } satisfies ToLane);
+    await this.#ask((request) => ({ type: 'fence', request }));
   }
 
-  /** Where a peer is to be found from now on. */
-  setEndpoint(peer: string, endpoint: LaneEndpoint): void {
-    this.#tell({ type: 'endpoint', peer, endpoint });
+  /** Hands over other sockets. Settles when the lane no longer uses the former ones, or has ended. */
+  async setSockets(udp4: number, udp6: number | undefined): Promise<void> {
+    this.#tell({ type: 'sockets', udp4, udp6 });
+    await this.#ask((request) => ({ type: 'fence', request }));
   }
 
   /** Ends the lane and waits for it. The descriptors stay open. */
@@ -113,6 +109,15 @@ export class LaneHandle {
     this.#stopping = true;
     this.#tell({ type: 'stop' });
     await this.#exited;
+  }
+
+  #ask(question: (request: number) => ToLane): Promise<LaneStatus | undefined> {
+    if (this.#hasEnded) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      const request = this.#nextQuestion++;
+      this.#questions.set(request, resolve);
+      this.#tell(question(request));
+    });
   }
 
   #tell(message: ToLane): void {

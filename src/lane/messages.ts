@@ -10,31 +10,47 @@ export interface LaneEndpoint {
   readonly scope: number;
 }
 
-/** A prefix a peer may send from and is sent to. `address` has 4 or 16 bytes. */
-export interface LanePrefix {
-  readonly address: Uint8Array;
-  readonly length: number;
-}
-
 export interface LanePeer {
-  readonly name: string;
+  /** The main thread's number of it, never used for another. */
+  readonly id: number;
   readonly publicKey: Uint8Array;
   readonly presharedKey: Uint8Array | undefined;
   readonly endpoint: LaneEndpoint | undefined;
   readonly keepaliveSeconds: number;
-  readonly allowedIps: readonly LanePrefix[];
 }
 
-/** All a lane needs to begin. It wipes its copies of the keys once the core has them. */
+/** What changes of a peer that the lane has; what is not given stays. */
+export interface LanePeerEdit {
+  readonly id: number;
+  /** 32 bytes; zeros = none. */
+  readonly presharedKey?: Uint8Array;
+  readonly endpoint?: LaneEndpoint;
+  readonly keepaliveSeconds?: number;
+}
+
+/** Who we are and who our peers are: all of it at first, then differences. Carried out in the order of the fields. */
+export interface LaneChange {
+  /** Ids of peers that go. */
+  readonly removed: readonly number[];
+  /** 32 bytes; zeros = none. The lane wipes its copies of the keys once the core has them. */
+  readonly privateKey?: Uint8Array;
+  readonly added: readonly LanePeer[];
+  readonly edited: readonly LanePeerEdit[];
+  /** {@link PREFIX_BYTES} each: see lane/prefixes.ts. */
+  readonly prefixes: Uint8Array;
+}
+
+/** All a lane needs to begin. */
 export interface LaneSettings {
-  readonly privateKey: Uint8Array;
   readonly mtu: number;
-  readonly peers: readonly LanePeer[];
+  readonly change: LaneChange;
 }
 
 /** Borrowed by the lane; whoever opened them closes them after the lane has ended. */
 export interface LaneDescriptors {
   readonly tun: number;
+  /** Whether the TUN device lacks the header that the core expects. */
+  readonly addsHeader: boolean;
   readonly udp4: number;
   readonly udp6: number | undefined;
   readonly event: number;
@@ -54,19 +70,26 @@ export interface LaneOffloads {
 
 export type ToLane =
   | { readonly type: 'stop' }
-  | { readonly type: 'status'; readonly request: number }
-  | { readonly type: 'endpoint'; readonly peer: string; readonly endpoint: LaneEndpoint };
+  /** Counters, and those of the peers named. */
+  | { readonly type: 'status'; readonly request: number; readonly peers: Uint32Array }
+  | { readonly type: 'change'; readonly change: LaneChange }
+  /** Other sockets from now on. The lane empties the former ones first, and no longer uses them once it has answered. */
+  | { readonly type: 'sockets'; readonly udp4: number; readonly udp6: number | undefined }
+  /** Answered when all before it is done. */
+  | { readonly type: 'fence'; readonly request: number };
 
 export interface LanePeerStatus {
-  readonly name: string;
+  readonly id: number;
   readonly endpoint: LaneEndpoint | null;
   readonly rxBytes: bigint;
   readonly txBytes: bigint;
-  /** Age of the last handshake; null = never. */
-  readonly handshakeAgeMs: number | null;
+  /** On the clock of {@link LaneStatus.nowMs}; null = never. */
+  readonly lastHandshakeMs: number | null;
 }
 
 export interface LaneStatus {
+  /** When the lane answered, on the clock of its handshakes. */
+  readonly nowMs: number;
   readonly peers: readonly LanePeerStatus[];
   /** Dropped packets by reason. */
   readonly drops: ReadonlyMap<string, bigint>;
@@ -79,8 +102,11 @@ export interface LaneStatus {
 export type FromLane =
   | { readonly type: 'ready' }
   | { readonly type: 'status'; readonly request: number; readonly status: LaneStatus }
+  | { readonly type: 'done'; readonly request: number }
   /** New failures of system calls since the last such message; at most one a minute. */
   | { readonly type: 'faults'; readonly faults: readonly Fault[] }
+  /** Somebody gave the interface another MTU. */
+  | { readonly type: 'mtu'; readonly mtu: number }
   /** The TUN interface was deleted: the lane has ended. */
   | { readonly type: 'interface-gone' }
   /** The core refused or trapped: the lane has ended, and a fresh one may take its place. */

@@ -27,6 +27,12 @@ export function turn(core: Core, io: Io, ready: number): void {
   }
 }
 
+/** Takes what `ready` says is there, and does nothing with it. */
+export function drain(core: Core, io: Io, ready: number): void {
+  if ((ready & UDP) !== 0) io.receiveUdp(core.memory.buffer, ready);
+  if ((ready & READY.tun) !== 0) io.readTun(core.memory.buffer);
+}
+
 /** Sends the first `messages` of the send column; peers whose source address the host has lost forget it. */
 export function send(core: Core, io: Io, messages: number): void {
   if (messages <= 0) return;

@@ -3,9 +3,10 @@
 
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { BatchIo, type Fault, nowMs, READY } from 'node-tuntap2';
-import { Core, CoreRefusal, compile } from 'wireguard-wasm';
-import type { FromLane, LaneDescriptors, LanePeer, LaneSettings, LaneStatus, ToLane } from './messages.ts';
-import { send, turn } from './turn.ts';
+import { Core, compile } from 'wireguard-wasm';
+import type { FromLane, LaneDescriptors, LaneSettings, LaneStatus, ToLane } from './messages.ts';
+import { LanePeers } from './peers.ts';
+import { drain, send, turn } from './turn.ts';
 
 /** What a lane is started with. */
 export interface LaneStart {
@@ -18,6 +19,10 @@ export interface LaneStart {
 const TICK_MS = 200;
 /** `INITIATIONS_PER_TICK` of the core (wasm/core/src/device.rs): a tick that full means more wait. */
 const FULL_TICK = 24;
+/** Messages that take longer than this together wait for the next turn, one at the least done. */
+const MESSAGES_MS = 5;
+/** An interface that was moved to another namespace is asked how it is this often: nobody tells. */
+const READ_LINK_MS = 1_000;
 /** Failing system calls are reported at most this often. */
 const REPORT_FAULTS_MS = 60_000;
 
@@ -26,7 +31,13 @@ class Lane {
   readonly #core: Core;
   readonly #io: BatchIo;
   readonly #hasGso: boolean;
-  readonly #peers = new Map<string, number>();
+  readonly #peers: LanePeers;
+  /** Whether messages were left for the next turn, so that data need not wait for all of them. */
+  #hasMessages = false;
+  /** While the interface is down, nothing is sent, and what comes is not taken in: as if there were no sockets. */
+  #isUp = true;
+  #mtu: number;
+  #nextLinkRead = 0;
   #nextTick = 0;
   #nextFaultReport = 0;
   #reportedFaults = 0;
@@ -35,45 +46,31 @@ class Lane {
     this.#port = port;
     this.#core = new Core(compile(), { log: onPanic }, nowMs());
     this.#io = new BatchIo({ ...descriptors, ...this.#core.layout });
+    this.#mtu = settings.mtu;
     this.#core.setMtu(settings.mtu);
     const { udpGso, tunTcp, tunUdp } = descriptors.offloads;
     this.#hasGso = udpGso;
     this.#core.setOffloads({ trains: udpGso, tcp: tunTcp, udp: tunUdp });
-    this.#core.setIdentity(settings.privateKey);
-    settings.privateKey.fill(0);
-    for (const peer of settings.peers) {
-      this.#peers.set(peer.name, this.#addPeer(peer));
-    }
-  }
-
-  #addPeer(peer: LanePeer): number {
-    try {
-      const id = this.#core.addPeer({ ...peer, persistentKeepaliveSeconds: peer.keepaliveSeconds });
-      for (const prefix of peer.allowedIps) this.#core.allow(id, prefix.address, prefix.length);
-      return id;
-    } catch (error) {
-      if (error instanceof CoreRefusal)
-        throw new Error(`peer ${peer.name}: ${error.message}`, { cause: error });
-      throw error;
-    } finally {
-      peer.presharedKey?.fill(0);
-    }
+    this.#peers = new LanePeers(this.#core);
+    this.#peers.apply(settings.change);
   }
 
   /** Runs until it is told to stop, or the interface is gone. */
   run(): void {
     this.#post({ type: 'ready' });
     for (;;) {
-      const ready = this.#io.wait(this.#nextTick - nowMs());
+      const ready = this.#io.wait(this.#hasMessages ? 0 : this.#nextTick - nowMs());
       const now = nowMs();
       this.#core.setTime(now);
       if (ready < 0) throw new Error(`epoll_wait failed with errno ${-ready}`);
-      if ((ready & READY.woken) !== 0 && this.#takeMessages() === 'stop') return;
+      if ((this.#hasMessages || (ready & READY.woken) !== 0) && this.#takeMessages(now) === 'stop') return;
       if ((ready & READY.tunGone) !== 0) {
         this.#post({ type: 'interface-gone' });
         return;
       }
-      turn(this.#core, this.#io, ready);
+      if ((ready & READY.link) !== 0 || now >= this.#nextLinkRead) this.#readLink(now);
+      if (this.#isUp) turn(this.#core, this.#io, ready);
+      else drain(this.#core, this.#io, ready);
       if (now >= this.#nextTick) this.#tick(now);
     }
   }
@@ -83,11 +80,23 @@ class Lane {
   }
 
   #tick(now: number): void {
-    const messages = this.#core.tick();
+    const messages = this.#isUp ? this.#core.tick() : 0;
     send(this.#core, this.#io, messages);
     // A full tick is followed by the next at once, with a turn for data between them.
     this.#nextTick = messages >= FULL_TICK ? now : now + TICK_MS;
     if (now >= this.#nextFaultReport) this.#reportFaults(now);
+  }
+
+  /** Somebody may have set the interface up or down, or its MTU. Where nobody can tell, it stays as it was. */
+  #readLink(now: number): void {
+    const link = this.#io.link();
+    this.#nextLinkRead = link?.isWatched === true ? Number.POSITIVE_INFINITY : now + READ_LINK_MS;
+    if (link === undefined) return;
+    this.#isUp = link.isUp;
+    if (link.mtu === this.#mtu) return;
+    this.#mtu = link.mtu;
+    this.#core.setMtu(link.mtu);
+    this.#post({ type: 'mtu', mtu: link.mtu });
   }
 
   #reportFaults(now: number): void {
@@ -99,42 +108,46 @@ class Lane {
     this.#post({ type: 'faults', faults });
   }
 
-  #takeMessages(): 'stop' | undefined {
-    for (let next = receiveMessageOnPort(this.#port); next; next = receiveMessageOnPort(this.#port)) {
-      const message = next.message as ToLane;
-      switch (message.type) {
-        case 'stop':
-          return 'stop';
-        case 'status':
-          this.#post({ type: 'status', request: message.request, status: this.#status() });
-          break;
-        case 'endpoint': {
-          const id = this.#peers.get(message.peer);
-          if (id !== undefined) this.#core.setEndpoint(id, message.endpoint);
-          break;
-        }
-        default:
-          message satisfies never;
+  #takeMessages(startedMs: number): 'stop' | undefined {
+    this.#hasMessages = true;
+    while (nowMs() - startedMs < MESSAGES_MS) {
+      const next = receiveMessageOnPort(this.#port);
+      if (next === undefined) {
+        this.#hasMessages = false;
+        return undefined;
       }
+      if (this.#take(next.message as ToLane) === 'stop') return 'stop';
     }
     return undefined;
   }
 
-  #status(): LaneStatus {
-    const now = nowMs();
-    const peers = Array.from(this.#peers, ([name, id]) => {
-      const { endpoint, rxBytes, txBytes, lastHandshakeMs } = this.#core.peerStatus(id);
-      return {
-        name,
-        endpoint: endpoint && { ...endpoint, scope: endpoint.scope ?? 0 },
-        rxBytes,
-        txBytes,
-        handshakeAgeMs: lastHandshakeMs === null ? null : now - lastHandshakeMs,
-      };
-    });
+  #take(message: ToLane): 'stop' | undefined {
+    switch (message.type) {
+      case 'stop':
+        return 'stop';
+      case 'status':
+        this.#post({ type: 'status', request: message.request, status: this.#status(message.peers) });
+        return undefined;
+      case 'change':
+        this.#peers.apply(message.change);
+        return undefined;
+      case 'sockets':
+        turn(this.#core, this.#io, READY.udp4 | READY.udp6); // what the former ones hold still counts
+        this.#io.setSockets(message.udp4, message.udp6);
+        return undefined;
+      case 'fence':
+        this.#post({ type: 'done', request: message.request });
+        return undefined;
+      default:
+        return message satisfies never;
+    }
+  }
+
+  #status(wanted: Uint32Array): LaneStatus {
+    const peers = this.#peers.status(wanted);
     const faults: Fault[] = this.#io.faults();
     const sendsTrains = this.#hasGso && this.#io.gsoWorks;
-    return { peers, drops: this.#core.drops(), faults, sendsTrains };
+    return { nowMs: nowMs(), peers, drops: this.#core.drops(), faults, sendsTrains };
   }
 
   #post(message: FromLane): void {

@@ -6,6 +6,7 @@ import { networkInterfaces } from 'node:os';
 import type { Endpoint } from '../address/endpoint.ts';
 import { renderEndpoint } from '../address/endpoint.ts';
 import { type IpAddress, parseIp } from '../address/ip.ts';
+import type { PeerConfig } from '../config/schema.ts';
 
 export interface ResolvedEndpoint {
   readonly address: IpAddress;
@@ -19,6 +20,8 @@ const FIRST_RETRY_MS = 2_000;
 const LAST_RETRY_MS = 60_000;
 
 /** The address of an endpoint that needs no resolver; undefined for a name. */
+export function literalEndpoint(endpoint: Endpoint & { readonly kind: 'address' }): ResolvedEndpoint;
+export function literalEndpoint(endpoint: Endpoint): ResolvedEndpoint | undefined;
 export function literalEndpoint(endpoint: Endpoint): ResolvedEndpoint | undefined {
   if (endpoint.kind === 'name') return undefined;
   return { address: endpoint.address, port: endpoint.port, scope: scopeOf(endpoint.zone) };
@@ -26,21 +29,21 @@ export function literalEndpoint(endpoint: Endpoint): ResolvedEndpoint | undefine
 
 /** Asks for names until each has answered once. */
 export class NameResolver implements Disposable {
-  readonly #onResolved: (peer: string, endpoint: ResolvedEndpoint) => void;
-  readonly #onFailed: (peer: string, endpoint: string, reason: string) => void;
+  readonly #onResolved: (peer: PeerConfig, endpoint: ResolvedEndpoint) => void;
+  readonly #onFailed: (peer: PeerConfig, endpoint: string, reason: string) => void;
   readonly #timers = new Set<NodeJS.Timeout>();
   #stopped = false;
 
   constructor(handlers: {
-    onResolved: (peer: string, endpoint: ResolvedEndpoint) => void;
-    onFailed: (peer: string, endpoint: string, reason: string) => void;
+    onResolved: (peer: PeerConfig, endpoint: ResolvedEndpoint) => void;
+    onFailed: (peer: PeerConfig, endpoint: string, reason: string) => void;
   }) {
     this.#onResolved = handlers.onResolved;
     this.#onFailed = handlers.onFailed;
   }
 
   /** Begins to ask; the answer comes through the handlers. */
-  resolve(peer: string, endpoint: Endpoint, retryMs = FIRST_RETRY_MS): void {
+  resolve(peer: PeerConfig, endpoint: Endpoint, retryMs = FIRST_RETRY_MS): void {
     if (endpoint.kind !== 'name') return;
     lookup(endpoint.name).then(
       ({ address }) => {

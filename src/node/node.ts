@@ -1,23 +1,25 @@
-// A node from a configuration: start, status, stop. It opens what the host gives, hands packets to a supervised lane
-// and answers on its control socket. What it made goes with it, in reverse order, also when a start fails half way.
+// A node from a configuration: start, status, stop. It opens what the host gives, hands packets to a device and answers
+// on its sockets. What it made goes with it, in reverse order, also when a start fails half way.
 
 import { renderEndpoint } from '../address/endpoint.ts';
-import { ipFromBytes } from '../address/ip.ts';
-import { renderInterface, renderPrefix } from '../address/prefix.ts';
-import { renderPublicKey } from '../config/key.ts';
+import { packPrefix, renderInterface } from '../address/prefix.ts';
 import type { OffloadSwitches } from '../config/offloads.ts';
 import type { NodeConfig, PeerConfig } from '../config/schema.ts';
 import { type Secrets, wipeSecrets } from '../config/secrets.ts';
-import { NodeSocket, refuseSecond } from '../control/node-socket.ts';
-import type { ControlTarget, NodeStatus, PeerStatus } from '../control/target.ts';
+import { refuseSecond, serveNode } from '../control/node-socket.ts';
+import type { ControlTarget, NodeStatus } from '../control/target.ts';
+import type { DeviceChange } from '../control/uapi/change.ts';
+import { peerKey } from '../control/uapi/model.ts';
+import { refuseServed, serveUapi, uapiPath } from '../control/uapi/server.ts';
 import { ConfigError, messageOf, NodeError } from '../errors.ts';
 import { Descriptors } from '../lane/descriptors.ts';
-import type { LaneEndpoint, LaneOffloads, LanePeer, LanePeerStatus, LaneStatus } from '../lane/messages.ts';
+import type { LaneOffloads } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
-import { literalEndpoint, NameResolver, type ResolvedEndpoint } from './endpoints.ts';
+import { Device } from './device.ts';
+import { literalEndpoint, NameResolver } from './endpoints.ts';
 import { allowedIps, setUpInterface, tunnelMtu } from './interface.ts';
-import { chooseOffloads, type OffloadChoice, offloadStatuses, wantedOffloads } from './offloads.ts';
-import { Supervisor } from './supervisor.ts';
+import { chooseOffloads, type OffloadChoice, wantedOffloads } from './offloads.ts';
+import { nodeStatus } from './status.ts';
 
 export interface NodeOptions {
   readonly config: NodeConfig;
@@ -38,20 +40,15 @@ export class Node implements ControlTarget {
   readonly failed: Promise<NodeError>;
   readonly #options: NodeOptions;
   readonly #undo: AsyncDisposableStack;
-  readonly #endpoints = new Map<string, LaneEndpoint>();
   readonly #startedSeconds = Math.floor(Date.now() / 1000);
-  #lane: Supervisor | undefined;
-  #port = 0;
   readonly #offloadChoice: OffloadChoice;
-  #foundOffloads: LaneOffloads;
-  #mtu = 0;
+  #device: Device | undefined;
   #fail: (reason: NodeError) => void = () => {};
 
   private constructor(options: NodeOptions, undo: AsyncDisposableStack) {
     this.#options = options;
     this.#undo = undo;
     this.#offloadChoice = chooseOffloads(options.config.interface.offloads, options.offloads ?? {});
-    this.#foundOffloads = wantedOffloads(this.#offloadChoice);
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
@@ -82,124 +79,122 @@ export class Node implements ControlTarget {
 
   async #start(): Promise<void> {
     const { config, log, runDirectory } = this.#options;
-    for (const peer of config.peers) {
-      const literal = peer.endpoints.map(literalEndpoint).find((endpoint) => endpoint !== undefined);
-      if (literal !== undefined) this.#endpoints.set(peer.name, laneEndpoint(literal));
-    }
-    const known = Array.from(this.#endpoints.values(), ({ address }) => ipFromBytes(address));
-    this.#mtu = await tunnelMtu(config, known);
+    const known = config.peers.flatMap((peer) => peer.endpoints.flatMap((one) => literalEndpoint(one) ?? []));
+    const mtu = await tunnelMtu(
+      config,
+      known.map(({ address }) => address),
+    );
 
-    const descriptors = openDescriptors(config, this.#foundOffloads);
+    const descriptors = openDescriptors(config, wantedOffloads(this.#offloadChoice));
     this.#undo.defer(() => descriptors.close());
-    this.#port = descriptors.port;
-    this.#foundOffloads = descriptors.all.offloads;
     if (descriptors.all.udp6 === undefined)
       log.warn('this host has no IPv6: peers are reached over IPv4 only');
 
-    const setup = setUpInterface(config.interface.name, config, this.#mtu);
+    const setup = setUpInterface(config.interface.name, config, mtu);
     // The lane starts while `ip` runs: nothing is ready before both are.
-    const [interfaceResult, laneResult] = await Promise.allSettled([setup, this.#startLane(descriptors)]);
-    if (laneResult.status === 'fulfilled') this.#undo.defer(() => laneResult.value.stop());
+    const [interfaceResult, deviceResult] = await Promise.allSettled([
+      setup,
+      this.#startDevice(descriptors, mtu),
+    ]);
+    if (deviceResult.status === 'fulfilled') this.#undo.defer(() => deviceResult.value.stop());
     if (interfaceResult.status === 'rejected') throw interfaceResult.reason;
-    if (laneResult.status === 'rejected') {
-      throw new NodeError('ERR_NODE_LANE', `the lane did not start: ${messageOf(laneResult.reason)}`, {
-        cause: laneResult.reason,
-      });
-    }
-    this.#lane = laneResult.value;
+    if (deviceResult.status === 'rejected') throw deviceResult.reason;
+    this.#device = deviceResult.value;
     for (const warning of interfaceResult.value.warnings) log.warn(warning);
 
-    this.#undo.use(this.#resolveNames());
-    const socket = await NodeSocket.listen(runDirectory, config.interface.name, this);
+    this.#undo.use(this.#resolveNames(this.#device));
+    const socket = await serveNode(runDirectory, config.interface.name, this);
     this.#undo.defer(() => socket.close());
+    await this.#serveUapi(this.#device);
   }
 
-  #startLane(descriptors: Descriptors): Promise<Supervisor> {
+  /** For `wg`. A node does without where it cannot have it: another namespace may have an interface of this name. */
+  async #serveUapi(device: Device): Promise<void> {
+    const { config, log } = this.#options;
+    try {
+      await refuseServed(config.interface.name);
+      const socket = await serveUapi({ path: uapiPath(config.interface.name) }, device, log);
+      this.#undo.defer(() => socket.close());
+    } catch (error) {
+      log.warn(`\`wg\` will not find this interface: ${messageOf(error)}`);
+    }
+  }
+
+  #startDevice(descriptors: Descriptors, mtu: number): Promise<Device> {
     const { config, secrets, log, laneWorker } = this.#options;
-    return Supervisor.start({
-      descriptors: descriptors.all,
-      // Made anew for each lane: it begins where the peers were last seen by name or address.
-      settings: () => ({
-        privateKey: secrets.privateKey,
-        mtu: this.#mtu,
-        peers: config.peers.map((peer) => this.#lanePeer(peer)),
-      }),
-      ...(laneWorker === undefined ? {} : { worker: laneWorker }),
-      onFaults: (faults) => {
-        const list = faults.map(({ call, code, count }) => `${call} ${code} ${count} times`).join(', ');
-        log.warn(`system calls failed since the start: ${list}`);
-      },
-      onRestart: (reason, restarts) =>
-        log.error(`the lane failed and is restarted (restart ${restarts}): ${reason}`),
-      onRestarted: () => log.info('the lane runs again; peers shake hands anew'),
-      onInterfaceGone: () =>
+    return Device.start({
+      descriptors,
+      listenPort: config.interface.listenPort,
+      mtu,
+      change: configuredChange(config, secrets),
+      log,
+      onGone: () =>
         this.#fail(
           new NodeError('ERR_NODE_INTERFACE', `the interface ${config.interface.name} was deleted: stopping`),
         ),
+      ...(laneWorker === undefined ? {} : { laneWorker }),
     });
   }
 
-  #lanePeer(peer: PeerConfig): LanePeer {
-    return {
-      name: peer.name,
-      publicKey: peer.publicKey,
-      presharedKey: this.#options.secrets.presharedKeys.get(peer.name),
-      endpoint: this.#endpoints.get(peer.name),
-      keepaliveSeconds: peer.keepaliveSeconds,
-      allowedIps: allowedIps(peer).map(({ address, length }) => ({ address: address.bytes, length })),
-    };
-  }
-
-  #resolveNames(): Disposable {
+  #resolveNames(device: Device): Disposable {
     const { config, log } = this.#options;
     const resolver = new NameResolver({
-      onResolved: (peer, resolved) => {
-        const endpoint = laneEndpoint(resolved);
-        this.#endpoints.set(peer, endpoint);
-        this.#lane?.setEndpoint(peer, endpoint);
-        log.info(`${peer}: its name resolves to ${renderLaneEndpoint(endpoint)}`);
+      onResolved: ({ name, publicKey }, resolved) => {
+        const endpoint = { address: resolved.address, zone: null, port: resolved.port };
+        void device.set({ peers: [{ publicKey, updateOnly: true, endpoint, allowedIps: [] }] });
+        log.info(`${name}: its name resolves to ${renderEndpoint({ kind: 'address', ...endpoint })}`);
       },
-      onFailed: (peer, endpoint, reason) => log.warn(`${peer}: ${endpoint} does not resolve yet: ${reason}`),
+      onFailed: ({ name }, endpoint, reason) =>
+        log.warn(`${name}: ${endpoint} does not resolve yet: ${reason}`),
     });
     for (const peer of config.peers) {
-      for (const endpoint of peer.endpoints) resolver.resolve(peer.name, endpoint);
+      for (const endpoint of peer.endpoints) resolver.resolve(peer, endpoint);
     }
     return resolver;
   }
 
   async status(): Promise<NodeStatus> {
     const { config, version } = this.#options;
-    const lane = await this.#lane?.status();
-    const known = new Map(lane?.peers.map((peer) => [peer.name, peer]));
-    return {
+    if (this.#device === undefined)
+      throw new NodeError('ERR_NODE_NOT_RUNNING', 'the node has not started yet');
+    return await nodeStatus(this.#device, {
+      name: config.interface.name,
       version,
-      pid: process.pid,
       startedSeconds: this.#startedSeconds,
-      interface: {
-        name: config.interface.name,
-        publicKey: renderPublicKey(config.interface.publicKey),
-        listenPort: this.#port,
-        mtu: this.#mtu,
-        addresses: config.interface.addresses.map(renderInterface),
-        offloads: offloadStatuses(this.#offloadChoice, this.#foundOffloads, lane?.sendsTrains ?? true),
-      },
-      lane: {
-        state: this.#lane?.isRunning === true ? 'running' : 'restarting',
-        restarts: this.#lane?.restarts ?? 0,
-        lastFailure: this.#lane?.lastFailure ?? null,
-      },
-      peers: config.peers.map((peer) => peerStatus(peer, known.get(peer.name))),
-      drops: Object.fromEntries(Array.from(lane?.drops ?? [], ([reason, count]) => [reason, String(count)])),
-      faults: faultTable(lane),
-    };
+      addresses: config.interface.addresses.map(renderInterface),
+      offloads: this.#offloadChoice,
+      peers: new Map(config.peers.map((peer) => [peerKey(peer.publicKey), peer])),
+    });
   }
+}
+
+/** What the file says of keys and peers. It borrows the secrets. */
+function configuredChange(config: NodeConfig, { privateKey, presharedKeys }: Secrets): DeviceChange {
+  return {
+    privateKey,
+    peers: config.peers.map((peer) => configuredPeer(peer, presharedKeys.get(peer.name))),
+  };
+}
+
+function configuredPeer(
+  peer: PeerConfig,
+  presharedKey: Uint8Array | undefined,
+): DeviceChange['peers'][number] {
+  const literal = peer.endpoints.find((endpoint) => endpoint.kind === 'address');
+  return {
+    publicKey: peer.publicKey,
+    keepaliveSeconds: peer.keepaliveSeconds,
+    ...(presharedKey === undefined ? {} : { presharedKey }),
+    ...(literal === undefined ? {} : { endpoint: literal }),
+    allowedIps: allowedIps(peer).map((prefix) => ({ type: 'add', prefix: packPrefix(prefix) })),
+  };
 }
 
 /** A port that is taken is a fault of the configuration where it names one: it says where. */
 function openDescriptors(config: NodeConfig, offloads: LaneOffloads): Descriptors {
   const { name, listenPort } = config.interface;
   try {
-    return Descriptors.open(name, listenPort, offloads);
+    return Descriptors.open({ interfaceName: name, port: listenPort, offloads });
   } catch (error) {
     const place = config.places.get('interface.listen_port');
     if (!(error instanceof NodeError) || error.code !== 'ERR_NODE_PORT' || place === undefined) throw error;
@@ -208,36 +203,4 @@ function openDescriptors(config: NodeConfig, offloads: LaneOffloads): Descriptor
       error,
     );
   }
-}
-
-function peerStatus(peer: PeerConfig, lane: LanePeerStatus | undefined): PeerStatus {
-  const age = lane?.handshakeAgeMs ?? null;
-  const configured = peer.endpoints[0];
-  const endpoint = lane?.endpoint
-    ? renderLaneEndpoint(lane.endpoint)
-    : configured && renderEndpoint(configured);
-  return {
-    name: peer.name,
-    publicKey: renderPublicKey(peer.publicKey),
-    hasPresharedKey: peer.presharedKeyFile !== null,
-    endpoint: endpoint ?? null,
-    latestHandshakeSeconds: age === null ? null : Math.floor((Date.now() - age) / 1000),
-    rxBytes: String(lane?.rxBytes ?? 0n),
-    txBytes: String(lane?.txBytes ?? 0n),
-    keepaliveSeconds: peer.keepaliveSeconds,
-    allowedIps: allowedIps(peer).map(renderPrefix),
-  };
-}
-
-function faultTable(lane: LaneStatus | undefined): Record<string, number> {
-  return Object.fromEntries((lane?.faults ?? []).map(({ call, code, count }) => [`${call} ${code}`, count]));
-}
-
-function laneEndpoint({ address, port, scope }: ResolvedEndpoint): LaneEndpoint {
-  return { address: address.bytes, port, scope };
-}
-
-function renderLaneEndpoint({ address, port, scope }: LaneEndpoint): string {
-  const zone = scope === 0 ? null : String(scope);
-  return renderEndpoint({ kind: 'address', address: ipFromBytes(address), zone, port });
 }

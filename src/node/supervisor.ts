@@ -2,7 +2,7 @@
 // descriptors, so that addresses, routes and port stay and the peers shake hands again. While none runs, nothing passes.
 
 import { type LaneEnd, LaneHandle, type LaneOptions } from '../lane/lane.ts';
-import type { LaneEndpoint, LaneSettings, LaneStatus } from '../lane/messages.ts';
+import type { LaneChange, LaneDescriptors, LaneSettings, LaneStatus } from '../lane/messages.ts';
 
 /** Before the second restart in a row; the first is immediate. Doubled up to the last. */
 const FIRST_DELAY_MS = 500;
@@ -10,9 +10,10 @@ const LAST_DELAY_MS = 30_000;
 /** A lane that ran this long was healthy: the delay begins anew. */
 const HEALTHY_MS = 60_000;
 
-export interface SupervisorOptions extends Omit<LaneOptions, 'onEnd' | 'settings'> {
-  /** Asked for each time a lane starts. */
+export interface SupervisorOptions extends Omit<LaneOptions, 'onEnd' | 'settings' | 'descriptors'> {
+  /** Both are asked for each time a lane starts. */
   readonly settings: () => LaneSettings;
+  readonly descriptors: () => LaneDescriptors;
   /** A lane failed and is about to be replaced. */
   readonly onRestart: (reason: string, restarts: number) => void;
   /** The replacement carries packets. */
@@ -29,7 +30,7 @@ export class Supervisor {
   #delayMs = 0;
   #startedAt = 0;
   #timer: NodeJS.Timeout | undefined;
-  #starting: Promise<void> | undefined;
+  #isRunning = false;
   #stopped = false;
 
   private constructor(options: SupervisorOptions) {
@@ -40,15 +41,11 @@ export class Supervisor {
   static async start(options: SupervisorOptions): Promise<Supervisor> {
     const supervisor = new Supervisor(options);
     let isUp = false;
-    supervisor.#lane = await LaneHandle.start({
-      ...options,
-      settings: options.settings(),
-      onEnd: (end) => {
-        if (isUp) supervisor.#ended(end);
-      },
+    supervisor.#launch((end) => {
+      if (isUp) supervisor.#ended(end);
     });
+    await supervisor.#lane?.ready;
     isUp = true;
-    supervisor.#startedAt = performance.now();
     return supervisor;
   }
 
@@ -60,25 +57,51 @@ export class Supervisor {
     return this.#lastFailure;
   }
 
+  /** False from the end of one lane until the next carries packets. */
   get isRunning(): boolean {
-    return this.#lane !== undefined;
+    return this.#isRunning;
   }
 
-  /** undefined while no lane runs. */
-  async status(): Promise<LaneStatus | undefined> {
-    return this.#lane?.status();
+  /** Counters, and those of the peers named; undefined while no lane runs. */
+  async status(peers: Uint32Array): Promise<LaneStatus | undefined> {
+    return this.#lane?.status(peers);
   }
 
-  setEndpoint(peer: string, endpoint: LaneEndpoint): void {
-    this.#lane?.setEndpoint(peer, endpoint);
+  /** Settles when the lane has carried the changes out. Without one there is nothing to do: the next has other settings. */
+  async change(changes: Iterable<LaneChange>): Promise<void> {
+    await this.#lane?.change(changes);
+  }
+
+  /** Settles when no lane uses the former sockets. */
+  async setSockets(udp4: number, udp6: number | undefined): Promise<void> {
+    await this.#lane?.setSockets(udp4, udp6);
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    await this.#starting;
     await this.#lane?.stop();
     this.#lane = undefined;
+  }
+
+  #launch(onEnd: (end: LaneEnd) => void): void {
+    const { descriptors, settings } = this.#options;
+    this.#startedAt = performance.now();
+    this.#lane = new LaneHandle({
+      ...this.#options,
+      descriptors: descriptors(),
+      settings: settings(),
+      onEnd: (end) => {
+        this.#isRunning = false;
+        onEnd(end);
+      },
+    });
+    this.#lane.ready.then(
+      () => {
+        this.#isRunning = true;
+      },
+      () => {}, // `onEnd` has the reason
+    );
   }
 
   #ended(end: LaneEnd): void {
@@ -92,23 +115,17 @@ export class Supervisor {
     this.#restarts++;
     this.#lastFailure = end.reason;
     this.#options.onRestart(end.reason, this.#restarts);
-    this.#timer = setTimeout(() => {
-      this.#starting = this.#restart();
-    }, this.#delayMs);
+    this.#timer = setTimeout(() => void this.#restart(), this.#delayMs);
     this.#delayMs = Math.min(Math.max(this.#delayMs * 2, FIRST_DELAY_MS), LAST_DELAY_MS);
   }
 
   async #restart(): Promise<void> {
-    this.#startedAt = performance.now();
+    this.#launch((end) => this.#ended(end));
     try {
-      this.#lane = await LaneHandle.start({
-        ...this.#options,
-        settings: this.#options.settings(),
-        onEnd: (end) => this.#ended(end),
-      });
+      await this.#lane?.ready;
       this.#options.onRestarted();
     } catch {
-      // It failed before it was up: `onEnd` has the reason and has set the next attempt.
+      // It failed before it was up: `onEnd` has set the next attempt.
     }
   }
 }

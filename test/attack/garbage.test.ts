@@ -108,11 +108,7 @@ test('100,000 hostile datagrams: silence, the session goes on, and the node grow
   const answered = attacker.initiation();
   await attacker.send(answered.message);
   await attacker.response(answered);
-  const genuine = [
-    answered.message,
-    session.seal(attacker.echo().packet),
-    session.seal(new Uint8Array()),
-  ];
+  const genuine = [answered.message, session.seal(attacker.echo().packet), session.seal(new Uint8Array())];
   let sent = 0;
   const attack = async (count: number): Promise<void> => {
     for (const end = sent + count; sent < end; sent += BURST) {

@@ -29,7 +29,17 @@ describe('what is fine returns 0', () => {
 describe('wrong usage returns 2, in one line and a hint', () => {
   test.each([
     [['chek'], "unknown command 'chek'", 'Did you mean check?'],
-    [['toString'], "unknown command 'toString'", '`ringfence --help` lists what there is'],
+    [['up to'], "unknown command 'up to'", '`ringfence --help` lists what there is'],
+    [
+      ['-f'],
+      'this takes one interface: 1 to 15 letters, digits or any of _ = + . -',
+      'ringfence [-f | --foreground] IFACE',
+    ],
+    [
+      ['-f', 'a', 'b'],
+      'this takes one interface: 1 to 15 letters, digits or any of _ = + . -',
+      'ringfence [-f | --foreground] IFACE',
+    ],
     [['--colour'], "unknown option '--colour'", '`ringfence --help` lists what there is'],
     [['check'], "missing required argument 'file'", '`ringfence check --help` lists what there is'],
     [

@@ -2,20 +2,21 @@
 // privileges, and nothing is made.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { NodeSocket } from '../../../src/control/node-socket.ts';
+import { serveNode } from '../../../src/control/node-socket.ts';
 import type { NodeStatus } from '../../../src/control/target.ts';
+import type { UnixServer } from '../../../src/control/unix-server.ts';
 import { ConfigFolder, INTERFACE } from '../config/files.ts';
 import { ringfence } from './program.ts';
 
 const folder = new ConfigFolder();
-let other: NodeSocket;
+let other: UnixServer;
 
 /** Stands in for a node, of which `run` asks only who it is. */
 const status = async (): Promise<NodeStatus> => ({ pid: 4711 }) as NodeStatus;
 
 beforeAll(async () => {
   folder.load(INTERFACE);
-  other = await NodeSocket.listen(folder.path, 'rf0', { status });
+  other = await serveNode(folder.path, 'rf0', { status });
 });
 afterAll(async () => {
   await other.close();

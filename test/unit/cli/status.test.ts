@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { NodeSocket } from '../../../src/control/node-socket.ts';
+import { serveNode } from '../../../src/control/node-socket.ts';
 import type { NodeStatus, PeerStatus } from '../../../src/control/target.ts';
 import { ringfence } from './program.ts';
 
@@ -63,7 +63,7 @@ function node(name: string, peers: readonly PeerStatus[]): NodeStatus {
 async function withNodes(nodes: readonly NodeStatus[], work: () => Promise<void>): Promise<void> {
   await using sockets = new AsyncDisposableStack();
   for (const one of nodes) {
-    const socket = await NodeSocket.listen(folder, one.interface.name, { status: async () => one });
+    const socket = await serveNode(folder, one.interface.name, { status: async () => one });
     sockets.defer(() => socket.close());
   }
   await work();

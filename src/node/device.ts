@@ -1,0 +1,217 @@
+// A WireGuard device: interface, sockets, a supervised lane, and the model of its keys and peers. What changes, by the
+// UAPI or because a name resolved, goes through here: refused whole or applied whole, one change after the other.
+
+import { ipFromBytes } from '../address/ip.ts';
+import { type DeviceChange, ERRNO, type Errno, type PeerEndpoint } from '../control/uapi/change.ts';
+import type { DeviceSnapshot, PeerTraffic, UapiDevice } from '../control/uapi/device.ts';
+import { DeviceModel, type ModelPeer } from '../control/uapi/model.ts';
+import { messageOf, NodeError } from '../errors.ts';
+import { closeSockets, type Descriptors, type Sockets } from '../lane/descriptors.ts';
+import type { LaneEndpoint, LaneOffloads, LaneStatus } from '../lane/messages.ts';
+import type { Log } from '../log.ts';
+import { laneChanges, wholeChange } from './lane-changes.ts';
+import { Supervisor } from './supervisor.ts';
+
+/** A lane is asked for this many peers at a time: data passes between the answers. */
+const PEERS_AT_ONCE = 256;
+/** Where peers are is asked for this often, so that a lane that takes the place of another knows. */
+const LEARN_MS = 60_000;
+
+export interface DeviceOptions {
+  /** Borrowed: closed by whoever opened them, after the device has stopped. */
+  readonly descriptors: Descriptors;
+  /** As configured: 0 = any. */
+  readonly listenPort: number;
+  readonly mtu: number;
+  /** The keys and peers to begin with. The device copies its secrets. */
+  readonly change: DeviceChange;
+  readonly log: Log;
+  /** The interface is gone: there is nothing left to run on. */
+  readonly onGone: () => void;
+  /** The lane's file; tests put their own around it. */
+  readonly laneWorker?: URL;
+}
+
+/** What the lane has counted, beside the peers. */
+export type DeviceCounters = Pick<LaneStatus, 'drops' | 'faults' | 'sendsTrains'>;
+
+export interface DeviceStatus extends DeviceSnapshot {
+  readonly publicKey: Uint8Array | undefined;
+  readonly mtu: number;
+  /** What the host was found to have. */
+  readonly offloads: LaneOffloads;
+  /** undefined while no lane runs. */
+  readonly counters: DeviceCounters | undefined;
+}
+
+export class Device implements UapiDevice {
+  readonly #options: DeviceOptions;
+  readonly #model = new DeviceModel();
+  /** When each peer's last handshake was, by the wall clock of the moment at which it was first heard of. */
+  readonly #handshakes = new Map<number, { readonly laneMs: number; readonly wallMs: number }>();
+  #lane: Supervisor | undefined;
+  #learning: NodeJS.Timeout | undefined;
+  /** As configured: 0 = any. */
+  #listenPort: number;
+  #fwmark = 0;
+  #mtu: number;
+  #lastChange: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: DeviceOptions) {
+    this.#options = options;
+    this.#listenPort = options.listenPort;
+    this.#mtu = options.mtu;
+    this.#model.apply(options.change);
+  }
+
+  /**
+   * Starts the lane: when this settles, packets flow. The descriptors stay the caller's when it rejects.
+   * @throws NodeError `ERR_NODE_LANE`
+   */
+  static async start(options: DeviceOptions): Promise<Device> {
+    const device = new Device(options);
+    try {
+      device.#lane = await device.#startLane();
+    } catch (cause) {
+      device.#model.wipe();
+      throw new NodeError('ERR_NODE_LANE', `the lane did not start: ${messageOf(cause)}`, { cause });
+    }
+    device.#learning = setInterval(() => void device.status(), LEARN_MS).unref();
+    return device;
+  }
+
+  /** Ends the lane and overwrites the secrets. The descriptors are closed by whoever opened them. */
+  async stop(): Promise<void> {
+    clearInterval(this.#learning);
+    await this.#lane?.stop();
+    this.#model.wipe();
+  }
+
+  get lane(): Pick<Supervisor, 'isRunning' | 'restarts' | 'lastFailure'> | undefined {
+    return this.#lane;
+  }
+
+  get(): Promise<DeviceSnapshot> {
+    return this.status();
+  }
+
+  /** The device as it is now, with what the lane has counted. */
+  async status(): Promise<DeviceStatus> {
+    const ids = Uint32Array.from(this.#model.peers(), ({ id }) => id);
+    const answers: LaneStatus[] = [];
+    for (let at = 0; at === 0 || at < ids.length; at += PEERS_AT_ONCE) {
+      const answer = await this.#lane?.status(ids.slice(at, at + PEERS_AT_ONCE));
+      if (answer === undefined) break;
+      answers.push(answer);
+    }
+    const traffic = new Map(answers.flatMap((answer) => this.#trafficOf(answer)));
+    for (const peer of this.#model.peers()) this.#learn(peer, traffic.get(peer.id));
+    return {
+      privateKey: this.#model.privateKey,
+      publicKey: this.#model.publicKey,
+      offloads: this.#options.descriptors.all.offloads,
+      listenPort: this.#options.descriptors.port,
+      fwmark: this.#fwmark,
+      mtu: this.#mtu,
+      peers: this.#model.peers(),
+      traffic: (peer) => traffic.get(peer),
+      counters: answers.at(-1),
+    };
+  }
+
+  /** Applies a change whole and settles when the lane has it, or answers with a number and has changed nothing. */
+  set(change: DeviceChange): Promise<Errno> {
+    const done = this.#lastChange.then(() => this.#set(change));
+    this.#lastChange = done.catch(() => {});
+    return done;
+  }
+
+  async #set(change: DeviceChange): Promise<Errno> {
+    if (!this.#model.hasRoomFor(change)) return ERRNO.invalid;
+    let former: Sockets | undefined;
+    try {
+      former = this.#changeSockets(change);
+    } catch (error) {
+      this.#options.log.warn(`refused: ${messageOf(error)}`);
+      return ERRNO.portInUse;
+    }
+    const steps = this.#model.apply(change);
+    for (const id of steps.removed) this.#handshakes.delete(id);
+    await this.#lane?.change(laneChanges(steps, this.#model.privateKey));
+    if (former !== undefined) {
+      const { udp4, udp6 } = this.#options.descriptors.all;
+      await this.#lane?.setSockets(udp4, udp6);
+      closeSockets(former);
+    }
+    return ERRNO.ok;
+  }
+
+  /**
+   * Opens other sockets for another port, or marks the present ones, on which no packet is lost. Returns those that are to
+   * be closed once the lane has the new ones; throws when the port is taken or the mark refused, and nothing has changed.
+   */
+  #changeSockets({
+    listenPort = this.#listenPort,
+    fwmark = this.#fwmark,
+  }: DeviceChange): Sockets | undefined {
+    const { descriptors } = this.#options;
+    // Any port is any port: the present one stays.
+    const isSamePort = listenPort === this.#listenPort || listenPort === descriptors.port;
+    let former: Sockets | undefined;
+    if (!isSamePort) former = descriptors.exchange(descriptors.openSockets(listenPort, fwmark));
+    else if (fwmark !== this.#fwmark) descriptors.setMark(fwmark, this.#fwmark);
+    this.#listenPort = listenPort;
+    this.#fwmark = fwmark;
+    return former;
+  }
+
+  #startLane(): Promise<Supervisor> {
+    const { descriptors, log, laneWorker, onGone } = this.#options;
+    return Supervisor.start({
+      descriptors: () => descriptors.all,
+      // Made anew for each lane: it begins where the peers were last seen.
+      settings: () => ({ mtu: this.#mtu, change: wholeChange(this.#model) }),
+      ...(laneWorker === undefined ? {} : { worker: laneWorker }),
+      onFaults: (faults) => {
+        const list = faults.map(({ call, code, count }) => `${call} ${code} ${count} times`).join(', ');
+        log.warn(`system calls failed since the start: ${list}`);
+      },
+      onMtu: (mtu) => {
+        this.#mtu = mtu;
+        log.debug(`the MTU is ${mtu} now`);
+      },
+      onRestart: (reason, restarts) =>
+        log.error(`the lane failed and is restarted (restart ${restarts}): ${reason}`),
+      onRestarted: () => log.info('the lane runs again; peers shake hands anew'),
+      onInterfaceGone: onGone,
+    });
+  }
+
+  #trafficOf({ nowMs, peers }: LaneStatus): [number, PeerTraffic][] {
+    const toWall = Date.now() - nowMs;
+    return peers.map(({ id, endpoint, rxBytes, txBytes, lastHandshakeMs }) => {
+      const handshake = lastHandshakeMs === null ? 0 : this.#handshakeTime(id, lastHandshakeMs, toWall);
+      return [
+        id,
+        { endpoint: endpoint && peerEndpoint(endpoint), rxBytes, txBytes, lastHandshakeMs: handshake },
+      ];
+    });
+  }
+
+  /** The same answer each time, also when the wall clock has been set since. */
+  #handshakeTime(peer: number, laneMs: number, toWall: number): number {
+    const known = this.#handshakes.get(peer);
+    if (known?.laneMs === laneMs) return known.wallMs;
+    const wallMs = laneMs + toWall;
+    this.#handshakes.set(peer, { laneMs, wallMs });
+    return wallMs;
+  }
+
+  #learn(peer: ModelPeer, traffic: PeerTraffic | undefined): void {
+    if (traffic?.endpoint) this.#model.learnEndpoint(peer.publicKey, traffic.endpoint);
+  }
+}
+
+function peerEndpoint({ address, port, scope }: LaneEndpoint): PeerEndpoint {
+  return { address: ipFromBytes(address), zone: scope === 0 ? null : String(scope), port };
+}
