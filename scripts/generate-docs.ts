@@ -5,9 +5,16 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { summarize } from '../bench/accounting.ts';
-import { METRICS, type Result, ratio, scores } from '../bench/metrics.ts';
-import { interfaceSchema, type KeyFacts, peerNameSchema, peerSchema } from '../src/config/schema.ts';
+import { METRICS as FIGURES, type Result, ratio, scores } from '../bench/metrics.ts';
+import {
+  interfaceSchema,
+  type KeyFacts,
+  metricsSchema,
+  peerNameSchema,
+  peerSchema,
+} from '../src/config/schema.ts';
 import { factsOf, withoutDefault } from '../src/config/section.ts';
+import { METRICS } from '../src/control/metrics.ts';
 import { ERROR_CODES, type ErrorCode, exitCodeOfCode } from '../src/errors.ts';
 
 type Section = z.ZodObject<z.core.$ZodShape>;
@@ -19,6 +26,7 @@ export function renderDocs(): ReadonlyMap<string, string> {
   return new Map([
     ['docs/config.md', renderConfig()],
     ['docs/errors.md', renderErrors()],
+    ['docs/metrics.md', renderMetricsPage()],
     ['README.md', renderReadme()],
   ]);
 }
@@ -39,6 +47,9 @@ ${exampleLines(interfaceSchema, '  ')}
 peers:
   ${peerName}:
 ${exampleLines(peerSchema, '    ')}
+
+metrics:
+${exampleLines(metricsSchema, '  ')}
 \`\`\`
 
 - The file is UTF-8 text. A key that is not listed here is an error, not ignored.
@@ -69,6 +80,12 @@ ${keyEntries(peerSchema, 'peers.NAME.')}
 
 A peer needs \`addresses\` or \`routes\`: what is sent to them goes to it, and what it sends must come from them. Each address
 and each network belongs to one peer only; where one network lies inside another, the smaller one counts.
+
+## Section \`metrics\`
+
+Numbers for Prometheus, which [metrics.md](metrics.md) lists. Without this section nothing is served.
+
+${keyEntries(metricsSchema, 'metrics.')}
 `;
 }
 
@@ -157,6 +174,37 @@ ${rows.join('\n')}
 `;
 }
 
+function renderMetricsPage(): string {
+  const rows = METRICS.map(({ name, type, labels, help }) => {
+    const own = labels.length === 0 ? '' : labels.map((label) => `\`${label}\``).join(', ');
+    return `| \`${name}\` | ${type} | ${own} | ${help} |`;
+  });
+  return `${MARK}
+
+# Metrics
+
+With a [section \`metrics\`](config.md#section-metrics) in its file a node serves these at \`/metrics\`, in the text format of
+Prometheus. Each has the label \`interface\` too. There is no secret among them, but they tell who the peers are, where they
+are and how much they send: serve them on a loopback or overlay address, or on a socket.
+
+| metric | type | labels | |
+|---|---|---|---|
+${rows.join('\n')}
+
+\`\`\`yaml
+# prometheus.yml
+scrape_configs:
+  - job_name: ringfence
+    static_configs:
+      - targets: ["127.0.0.1:9586"]
+\`\`\`
+
+A socket is asked by \`curl --unix-socket PATH http://localhost/metrics\`. A client that asks for a name which is neither
+\`localhost\` nor in \`metrics.hosts\` gets 421: a web page that has its visitors' browsers ask here by a name of its own
+(DNS rebinding) reads nothing. Only GET and HEAD are answered, to at most 64 connections at a time, each within 10 s.
+`;
+}
+
 /** The README with the table behind its marker drawn from the result the marker names: `<!-- figures: FILE -->`. */
 function renderReadme(): string {
   const root = new URL('../', import.meta.url);
@@ -170,7 +218,7 @@ function renderReadme(): string {
 
 function renderFigures(result: Result): string {
   const [own = '', other = ''] = Object.keys(result.versions);
-  const rows = METRICS.map((metric) => {
+  const rows = FIGURES.map((metric) => {
     const { title, digits } = metric;
     const cell = (peer: string): string => {
       const { minimum, median, maximum } = summarize(scores(result, metric, peer));

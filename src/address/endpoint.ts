@@ -66,7 +66,7 @@ function parsePort(text: string): Parsed<number> {
 }
 
 /** RFC 1123 §2.1, and the underscore that DNS itself allows. */
-function parseHostName(text: string): Parsed<string> {
+export function parseHostName(text: string): Parsed<string> {
   if (text === '') return refuse('the host is missing, as in vpn.example.org:51820');
   if (text.length > 253) return refuse('a host name has at most 253 characters');
   const labels = (text.endsWith('.') ? text.slice(0, -1) : text).split('.');

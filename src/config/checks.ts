@@ -7,7 +7,7 @@ import type { ErrorCode, Place } from '../errors.ts';
 import { renderPublicKey } from './key.ts';
 import { renderName } from './quote.ts';
 import type { Path, Report } from './report.ts';
-import type { interfaceSchema, peerSchema } from './schema.ts';
+import type { interfaceSchema, metricsSchema, peerSchema } from './schema.ts';
 import type { Fields } from './section.ts';
 import { offsetIn, type Tree } from './tree.ts';
 
@@ -16,6 +16,8 @@ export interface Draft {
   readonly root: Tree;
   readonly interface: Fields<typeof interfaceSchema>;
   readonly peers: readonly PeerDraft[];
+  /** Where the file has such a section. */
+  readonly metrics: Fields<typeof metricsSchema> | undefined;
   /** Computed from the private key, where that could be read. */
   readonly ownPublicKey: Uint8Array | undefined;
 }

@@ -13,6 +13,8 @@ import { type Path, Report } from './report.ts';
 import {
   fileKeys,
   interfaceSchema,
+  type MetricsConfig,
+  metricsSchema,
   type NodeConfig,
   type PeerConfig,
   peerNameSchema,
@@ -38,7 +40,7 @@ export function loadConfig(file: string): NodeConfig {
 function readDraft(text: string, report: Report): Draft {
   const root = parseTree(text, report);
   const map = asMap(report, root, [], fileKeys);
-  if (map === null) return { root, interface: {}, peers: [], ownPublicKey: undefined };
+  if (map === null) return { root, interface: {}, peers: [], metrics: undefined, ownPublicKey: undefined };
   reportUnknownKeys(report, map, [], fileKeys);
   const section = map.entries.get('interface');
   if (section === undefined) {
@@ -49,8 +51,10 @@ function readDraft(text: string, report: Report): Draft {
       ? {}
       : readSection(report, interfaceSchema, section.value, section.offset, ['interface']);
   const peers = readPeers(root, report);
+  const served = map.entries.get('metrics');
+  const metrics = served && readSection(report, metricsSchema, served.value, served.offset, ['metrics']);
   const ownPublicKey = readKeyFiles(root, fields.private_key_file, peers, report);
-  return { root, interface: fields, peers, ownPublicKey };
+  return { root, interface: fields, peers, metrics, ownPublicKey };
 }
 
 /** A section `peers` that is missing or empty is a node that has none yet. */
@@ -112,6 +116,7 @@ function configOf(draft: Draft, report: Report): NodeConfig {
       offloads: offloadsOf(complete(offloads)),
     },
     peers: draft.peers.map((peer) => peerOf(folder, peer)),
+    metrics: draft.metrics === undefined ? null : metricsOf(folder, complete(draft.metrics)),
     places: placesOf(draft, report),
   };
 }
@@ -121,6 +126,13 @@ function offloadsOf(
 ): Readonly<Record<Offload, boolean>> {
   const { udp_gso, udp_gro, tun_tcp, tun_udp } = fields;
   return { udpGso: udp_gso, udpGro: udp_gro, tunTcp: tun_tcp, tunUdp: tun_udp };
+}
+
+function metricsOf(folder: string, { listen, hosts }: MetricsConfig): MetricsConfig {
+  return {
+    hosts,
+    listen: listen.kind === 'path' ? { ...listen, path: resolve(folder, listen.path) } : listen,
+  };
 }
 
 function peerOf(folder: string, { name, fields }: PeerDraft): PeerConfig {

@@ -2,7 +2,7 @@
 // `section.ts` reads a file by it; `docs/config.md` is generated from it.
 
 import { z } from 'zod';
-import { type Endpoint, parseEndpoint } from '../address/endpoint.ts';
+import { type Endpoint, parseEndpoint, parseHostName } from '../address/endpoint.ts';
 import { bitsOf, type IpAddress, type Parsed } from '../address/ip.ts';
 import {
   hasHostBits,
@@ -14,6 +14,7 @@ import {
 import type { ErrorCode, Place } from '../errors.ts';
 import { INTERFACE_NAME } from './interface-name.ts';
 import { decodeKey } from './key.ts';
+import { type ListenAddress, parseListen } from './listen.ts';
 import { OFFLOAD_KEYS, type Offload } from './offloads.ts';
 import { isKey, quote } from './quote.ts';
 
@@ -24,6 +25,8 @@ export interface NodeConfig {
   readonly interface: InterfaceConfig;
   /** In file order, names unique. */
   readonly peers: readonly PeerConfig[];
+  /** null: none are served. */
+  readonly metrics: MetricsConfig | null;
   /** Where the port, each `peers.NAME` and each key file stand, by path, for problems that show only later. */
   readonly places: ReadonlyMap<string, Place>;
 }
@@ -58,6 +61,12 @@ export interface PeerConfig {
   readonly endpoints: readonly Endpoint[];
   /** 0: off. */
   readonly keepaliveSeconds: number;
+}
+
+export interface MetricsConfig {
+  readonly listen: ListenAddress;
+  /** Names that a client may ask for, beside addresses and `localhost`. */
+  readonly hosts: readonly string[];
 }
 
 /** What the manual and the messages say of a key. */
@@ -207,8 +216,32 @@ export const peerNameSchema = z.string().regex(PEER_NAME).register(keyFacts, {
   example: 'alice',
 });
 
+/** The section `metrics`. */
+export const metricsSchema = z.strictObject({
+  listen: text(parseListen, {
+    description:
+      'Where `/metrics` is served: an address of this host and a TCP port, or the path of a Unix socket, which only its owner may use. Whoever reaches it can read who the peers are and how much they send, so a loopback or overlay address is meant.',
+    expected: 'an address and a port, as in 127.0.0.1:9586, or a path with a slash',
+    code: 'ERR_CONFIG_LISTEN',
+    example: '127.0.0.1:9586',
+  }),
+  hosts: list(
+    text(parseHostName, {
+      description: 'A name of this host.',
+      expected: 'the name of a host',
+      code: 'ERR_CONFIG_LISTEN',
+    }),
+    {
+      description:
+        'Names by which clients ask for this host, beside its addresses and localhost. Any other name is refused: it would be that of a web page that has its visitors ask here.',
+      expected: 'a list, as in [metrics.example.org]',
+      example: '[metrics.example.org]',
+    },
+  ).default([]),
+});
+
 /** The sections of a file. What is in them, `load.ts` reads by the schemas above. */
-export const fileKeys = ['interface', 'peers'] as const;
+export const fileKeys = ['interface', 'peers', 'metrics'] as const;
 
 /** What a wrong text is told, in place of the usual "… is not EXPECTED: …". */
 interface Refusal {

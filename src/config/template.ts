@@ -63,6 +63,11 @@ peers:
   #
   #   # An empty message after so many seconds of silence keeps a NAT on the way open. Optional.
   #   keepalive: 25
+
+# Metrics for Prometheus: an address of this host, best a loopback or overlay one, or the path of a socket. Optional.
+# metrics:
+#   listen: 127.0.0.1:9586
+#   hosts: [metrics.example.org]
 `;
 }
 

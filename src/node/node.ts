@@ -4,7 +4,7 @@
 import { renderEndpoint } from '../address/endpoint.ts';
 import { packPrefix, renderInterface } from '../address/prefix.ts';
 import type { OffloadSwitches } from '../config/offloads.ts';
-import type { NodeConfig, PeerConfig } from '../config/schema.ts';
+import type { MetricsConfig, NodeConfig, PeerConfig } from '../config/schema.ts';
 import { type Secrets, wipeSecrets } from '../config/secrets.ts';
 import { refuseSecond, serveNode } from '../control/node-socket.ts';
 import type { ControlTarget, NodeStatus } from '../control/target.ts';
@@ -106,6 +106,17 @@ export class Node implements ControlTarget {
     const socket = await serveNode(runDirectory, config.interface.name, this);
     this.#undo.defer(() => socket.close());
     await this.#serveUapi(this.#device);
+    if (config.metrics !== null) await this.#serveMetrics(config.metrics);
+  }
+
+  async #serveMetrics({ listen, hosts }: MetricsConfig): Promise<void> {
+    // Loaded only here: HTTP and prom-client take 25 MB.
+    const { HttpServer, renderListen } = await import('../control/http-server.ts');
+    const { renderMetrics } = await import('../control/metrics.ts');
+    const pages = { '/metrics': async () => renderMetrics(await this.status()) };
+    const server = await HttpServer.listen({ listen, hosts, pages });
+    this.#undo.defer(() => server.close());
+    this.#options.log.info(`metrics are served at ${renderListen(listen)}`);
   }
 
   /** For `wg`. A node does without where it cannot have it: another namespace may have an interface of this name. */

@@ -43,8 +43,11 @@ export type NodeFile = {
     readonly offloads?: Readonly<Record<string, boolean>>;
   };
   readonly peers: Readonly<Record<string, PeerFile>>;
+  readonly metrics?: MetricsFile;
   readonly firewall?: unknown;
 };
+
+export type MetricsFile = { readonly listen: string; readonly hosts?: readonly string[] };
 
 export type PeerFile = {
   readonly public_key: string;
@@ -202,6 +205,7 @@ export type PairOptions = {
   readonly presharedKey?: boolean | { readonly left?: string; readonly right?: string };
   /** Which ends know the other's endpoint; both without it. */
   readonly initiators?: readonly ('left' | 'right')[];
+  readonly metrics?: { readonly left?: MetricsFile; readonly right?: MetricsFile };
   readonly firewall?: unknown;
 };
 
@@ -246,6 +250,7 @@ export async function writePair(directory: string, options: PairOptions): Promis
           ...(keepalive === undefined ? {} : { keepalive }),
         },
       },
+      ...(options.metrics?.[own] === undefined ? {} : { metrics: options.metrics[own] }),
       ...(options.firewall === undefined ? {} : { firewall: options.firewall }),
     };
     const secrets: Record<string, string> = presharedKey === undefined ? {} : { 'peer.psk': presharedKey };

@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import type { LineProcess } from './line-process.ts';
 import type { Host } from './topology.ts';
 
-const NODE = fileURLToPath(new URL('../../scripts/node', import.meta.url));
+/** The Node.js of this checkout. */
+export const NODE = fileURLToPath(new URL('../../scripts/node', import.meta.url));
 const TRANSFER = fileURLToPath(new URL('./transfer.ts', import.meta.url));
 const DATAGRAMS = fileURLToPath(new URL('./datagrams.ts', import.meta.url));
 const TRAINS = fileURLToPath(new URL('./trains.ts', import.meta.url));

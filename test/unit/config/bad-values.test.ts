@@ -6,6 +6,40 @@ import { ConfigFolder, INTERFACE, KEYS, PEER } from './files.ts';
 const folder = new ConfigFolder();
 afterAll(() => folder[Symbol.dispose]());
 
+describe('values that are wrong, in metrics', () => {
+  const listen = 'is not an address and a port, as in 127.0.0.1:9586, or a path with a slash';
+  test.each([
+    ['{listen: 9586}', `5:19: metrics.listen: 9586 ${listen} (ERR_CONFIG_TYPE)`],
+    [
+      '{listen: 0.0.0.0:9586}',
+      `5:19: metrics.listen: "0.0.0.0:9586" ${listen}: that is every address of this host, also those that strangers reach (ERR_CONFIG_LISTEN)`,
+    ],
+    [
+      '{listen: "[::]:9586"}',
+      `5:19: metrics.listen: "[::]:9586" ${listen}: that is every address of this host, also those that strangers reach (ERR_CONFIG_LISTEN)`,
+    ],
+    [
+      '{listen: localhost:9586}',
+      `5:19: metrics.listen: "localhost:9586" ${listen}: a name may mean another address tomorrow, so the address itself is needed (ERR_CONFIG_LISTEN)`,
+    ],
+    [
+      `{listen: ${'/a.b'.repeat(27)}}`,
+      `5:19: metrics.listen: "${'/a.b'.repeat(15)}…" ${listen}: the path of a socket has at most 107 bytes (ERR_CONFIG_LISTEN)`,
+    ],
+    [
+      '{listen: 127.0.0.1:9586, hosts: [a b]}',
+      '5:43: metrics.hosts[0]: "a b" is not the name of a host: a host name has labels of 1 to 63 letters, digits and hyphens (other alphabets in their xn-- form) (ERR_CONFIG_LISTEN)',
+    ],
+    [
+      '{}',
+      '5:1: metrics.listen: this key is missing; it takes an address and a port, as in 127.0.0.1:9586, or a path with a slash (ERR_CONFIG_MISSING_KEY)',
+    ],
+    ['', '5:10: metrics: the section is empty; it has the keys listen, hosts (ERR_CONFIG_TYPE)'],
+  ])('%s', (section, problem) => {
+    expect(folder.problems(`${INTERFACE}metrics: ${section}\n`)).toEqual([problem]);
+  });
+});
+
 describe('values that are wrong, in the interface', () => {
   const name = 'is not an interface name: 1 to 15 letters, digits or any of _ = + . -';
   const port = 'is not a port from 0 to 65535';

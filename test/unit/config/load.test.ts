@@ -74,6 +74,19 @@ peers:
     });
   });
 
+  test.each([
+    ['127.0.0.1:9586', { kind: 'address', zone: null, port: 9586 }],
+    ['"[::1]:9586"', { kind: 'address', zone: null, port: 9586 }],
+    ['10.9.0.1:9586', { kind: 'address', zone: null, port: 9586 }],
+    ['/run/ringfence/metrics.sock', { kind: 'path', path: '/run/ringfence/metrics.sock' }],
+    ['./metrics.sock', { kind: 'path', path: join(folder.path, 'metrics.sock') }],
+  ])('metrics at %s', (listen, expected) => {
+    const { metrics } = folder.load(`${INTERFACE}metrics: {listen: ${listen}, hosts: [node.example.org]}\n`);
+    expect(metrics).toMatchObject({ listen: expected, hosts: ['node.example.org'] });
+  });
+
+  test('no metrics where none are asked for', () => expect(folder.load(INTERFACE).metrics).toBeNull());
+
   test('an offload that is off, the others stay on', () => {
     const { offloads } = folder.load(`${INTERFACE}  offloads: {tun_udp: false, udp_gro: false}\n`).interface;
     expect(offloads).toEqual({ udpGso: true, udpGro: false, tunTcp: true, tunUdp: false });

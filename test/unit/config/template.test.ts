@@ -2,7 +2,7 @@
 
 import { afterAll, expect, test } from 'vitest';
 import { parseInterface } from '../../../src/address/prefix.ts';
-import { interfaceSchema, peerSchema } from '../../../src/config/schema.ts';
+import { interfaceSchema, metricsSchema, peerSchema } from '../../../src/config/schema.ts';
 import { renderTemplate } from '../../../src/config/template.ts';
 import { parsed } from '../address/parsed.ts';
 import { ConfigFolder, KEYS } from './files.ts';
@@ -44,7 +44,9 @@ test('with its peer uncommented', () => {
 });
 
 test('every key of the schema stands in it', () => {
-  for (const key of [...Object.keys(interfaceSchema.shape), ...Object.keys(peerSchema.shape)]) {
-    expect(template()).toMatch(new RegExp(`^ +(# +)?${key}: \\S`, 'm'));
+  for (const { shape } of [interfaceSchema, peerSchema, metricsSchema]) {
+    for (const key of Object.keys(shape)) {
+      expect(template()).toMatch(new RegExp(`^(#| ) +(# +)?${key}: \\S`, 'm'));
+    }
   }
 });
