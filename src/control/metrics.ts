@@ -24,10 +24,16 @@ export interface Metric {
 
 /** In the order of the page. */
 export const METRICS: readonly Metric[] = [
-  gauge('ringfence_info', 'The version that runs, and the public key of the node, if it has one yet; always 1.', {
-    labels: ['version', 'public_key'],
-    samples: ({ version, interface: own }) => [{ labels: { version, public_key: own.publicKey ?? '' }, value: 1 }],
-  }),
+  gauge(
+    'ringfence_info',
+    'The version that runs, and the public key of the node, if it has one yet; always 1.',
+    {
+      labels: ['version', 'public_key'],
+      samples: ({ version, interface: own }) => [
+        { labels: { version, public_key: own.publicKey ?? '' }, value: 1 },
+      ],
+    },
+  ),
   gauge('ringfence_start_time_seconds', 'When the node was started, in seconds since 1970.', {
     samples: ({ startedSeconds }) => [{ value: startedSeconds }],
   }),
