@@ -34,7 +34,11 @@ const checks: readonly Check[] = [
     of: LAYERING,
     command: ['scripts/node', 'node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', LAYERING],
   },
-  { name: 'shell', of: '.', command: ['bash', '-n', 'scripts/setup', 'scripts/in-namespace', '.ci/run'] },
+  {
+    name: 'shell',
+    of: '.',
+    command: ['bash', '-n', 'scripts/setup', 'scripts/in-namespace', 'bench/peers.sh', '.ci/run'],
+  },
   { name: 'rustfmt', of: 'wasm/Cargo.lock', command: ['scripts/cargo', 'fmt', '--all', '--check'] },
   {
     name: 'clippy (host)',

@@ -4,8 +4,16 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
-import { summarize } from '../bench/accounting.ts';
-import { METRICS as FIGURES, type Result, ratio, scores } from '../bench/metrics.ts';
+import {
+  type Place,
+  pairedRatios,
+  placesOf,
+  type Result,
+  resultSchema,
+  type Spread,
+  scoresOf,
+  spreadOf,
+} from '../src/bench/result.ts';
 import {
   interfaceSchema,
   type KeyFacts,
@@ -212,28 +220,54 @@ function renderReadme(): string {
   return text.replace(
     /<!-- figures: (\S+) -->\n[\s\S]*?<!-- end of figures -->/,
     (_, file: string) =>
-      `<!-- figures: ${file} -->\n${renderFigures(JSON.parse(readFileSync(new URL(file, root), 'utf8')) as Result)}<!-- end of figures -->`,
+      `<!-- figures: ${file} -->\n${renderFigures(resultSchema.parse(JSON.parse(readFileSync(new URL(file, root), 'utf8'))))}<!-- end of figures -->`,
   );
 }
 
+/** What the README shows of a result, at its first MTU; the rest is in the file. */
+const SHOWN_METRICS = [
+  'tcp1.up',
+  'tcp8.up',
+  'cpu.per-gb',
+  'udp64.delivered',
+  'ping.idle.p50',
+  'memory.load',
+  'handshakes',
+  'start',
+];
+
 function renderFigures(result: Result): string {
-  const [own = '', other = ''] = Object.keys(result.versions);
-  const rows = FIGURES.map((metric) => {
-    const { title, digits } = metric;
-    const cell = (peer: string): string => {
-      const { minimum, median, maximum } = summarize(scores(result, metric, peer));
-      return `${median.toFixed(digits)} (${minimum.toFixed(digits)}…${maximum.toFixed(digits)})`;
-    };
-    return `| ${title} | ${cell(own)} | ${cell(other)} | **${ratio(result, metric, own, other).toFixed(2)}** |`;
+  const [own, ...others] = result.peers.map(({ name }) => name);
+  const { settings, machine } = result;
+  const places = placesOf(result).filter(
+    ({ metric, mtu }) => SHOWN_METRICS.includes(metric.id) && (mtu === null || mtu === settings.mtus[0]),
+  );
+  const rows = places.map((place) => {
+    const { title, unit } = place.metric;
+    const compared = others.map((other) => {
+      const ratio = spreadOf(pairedRatios(result, own ?? '', other, place));
+      return `${figure(result, other, place)} | ${ratio === null ? '' : `**${ratio.median.toFixed(2)}**`}`;
+    });
+    return `| ${title}, ${unit} | ${[figure(result, own ?? '', place), ...compared].join(' | ')} |`;
   });
-  const version = (peer: string): string => `${peer} ${result.versions[peer]}`;
-  return `| median (least…most) | ${own} | ${other} | ratio |
-|---|---|---|---|
+  const columns = [own, ...others.flatMap((other) => [other, 'ratio'])];
+  const versions = result.peers.map(({ name, version }) => `${name} ${version}`).join(', ');
+  return `| median (least…most) | ${columns.join(' | ')} |
+|---|${columns.map(() => '---|').join('')}
 ${rows.join('\n')}
 
-${result.rounds} rounds of ${result.streamSeconds} s, commit ${result.commit.slice(0, 7)}: ${version(own)}, ${version(other)}; ${result.machine.cpu},
-Linux ${result.machine.kernel}. The ratio is the median over the rounds.
+${settings.rounds} rounds of ${settings.seconds} s, MTU ${settings.mtus[0]}, commit ${result.commit.slice(0, 7)}: ${versions}; ${machine.cpu},
+Linux ${machine.kernel}. The ratio is the median over the rounds.
 `;
+}
+
+function figure(result: Result, peer: string, place: Place): string {
+  const spread: Spread | null = spreadOf(scoresOf(result, peer, place).values());
+  if (spread === null) return '';
+  const [minimum, median, maximum] = [spread.minimum, spread.median, spread.maximum].map((value) =>
+    value.toFixed(place.metric.digits),
+  );
+  return `${median} (${minimum}…${maximum})`;
 }
 
 if (import.meta.main) {

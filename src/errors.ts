@@ -38,6 +38,10 @@ export const ERROR_CODES = {
   ERR_NODE_LISTEN: 'The address or socket to serve pages at could not be opened.',
   ERR_NODE_LANE: 'A lane, the thread that moves the packets, failed.',
   ERR_NODE_NOT_RUNNING: 'No node answers for this configuration or interface.',
+  ERR_BENCH_RESULT:
+    'A saved result of the benchmark cannot be read, or is not one that this version understands.',
+  ERR_BENCH_MACHINE:
+    'This machine lacks what a measurement needs: private namespaces, TUN devices, or a program.',
   ERR_INTERNAL: 'A bug in ringfence.',
 } as const;
 
@@ -112,7 +116,12 @@ export function exitCodeOf(error: unknown): 1 | 2 {
 }
 
 /** Beside those of the configuration, the codes that are the caller's to mend before anything can run. */
-const USAGE_CODES: readonly ErrorCode[] = ['ERR_USAGE', 'ERR_KEY_INPUT', 'ERR_FILE_EXISTS'];
+const USAGE_CODES: readonly ErrorCode[] = [
+  'ERR_USAGE',
+  'ERR_KEY_INPUT',
+  'ERR_FILE_EXISTS',
+  'ERR_BENCH_RESULT',
+];
 
 /** What the process returns after an error of this code. */
 export function exitCodeOfCode(code: ErrorCode): 1 | 2 {

@@ -3,8 +3,11 @@
 
 import { isIPv6 } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { tcpThroughput } from '../../src/bench/traffic.ts';
 import type { LineProcess } from './line-process.ts';
 import type { Host } from './topology.ts';
+
+export { type PingResult, ping } from '../../src/bench/traffic.ts';
 
 /** The Node.js of this checkout. */
 export const NODE = fileURLToPath(new URL('../../scripts/node', import.meta.url));
@@ -12,52 +15,6 @@ const TRANSFER = fileURLToPath(new URL('./transfer.ts', import.meta.url));
 const DATAGRAMS = fileURLToPath(new URL('./datagrams.ts', import.meta.url));
 const TRAINS = fileURLToPath(new URL('./trains.ts', import.meta.url));
 const START_DEADLINE_MS = 10_000;
-
-export type PingOptions = {
-  readonly count?: number;
-  readonly intervalMs?: number;
-  /** ICMP payload; 8 bytes of ICMP and the IP header come on top. */
-  readonly sizeBytes?: number;
-  /** Sets DF (IPv4) and forbids fragments at the source (both families). */
-  readonly doNotFragment?: boolean;
-  /** How long to wait for each answer. */
-  readonly waitMs?: number;
-};
-
-export type PingResult = {
-  readonly sent: number;
-  readonly received: number;
-  /** Round trips in the order of arrival. */
-  readonly rttsMs: readonly number[];
-  readonly output: string;
-};
-
-/** Pings from `host`; no answer is a result and no error. */
-export async function ping(host: Host, address: string, options: PingOptions = {}): Promise<PingResult> {
-  const { count = 3, intervalMs = 20, sizeBytes = 56, doNotFragment = false, waitMs = 2_000 } = options;
-  const args = [
-    '-n',
-    '-c',
-    `${count}`,
-    '-i',
-    `${intervalMs / 1000}`,
-    '-W',
-    `${waitMs / 1000}`,
-    '-s',
-    `${sizeBytes}`,
-  ];
-  if (doNotFragment) args.push('-M', 'do');
-  const timeoutMs = count * (intervalMs + waitMs) + 10_000;
-  const { code, stdout, stderr } = await host.try('ping', [...args, address], { timeoutMs });
-  const summary = /(\d+) packets transmitted, (\d+) received/.exec(stdout);
-  if (summary === null) throw new Error(`${host.name}: ping ${address}: exit ${code}: ${stdout}${stderr}`);
-  return {
-    sent: Number(summary[1]),
-    received: Number(summary[2]),
-    rttsMs: [...stdout.matchAll(/time=([\d.]+) ms/g)].map((match) => Number(match[1])),
-    output: stdout + stderr,
-  };
-}
 
 export type TransferEnd = { readonly bytes: number; readonly sha256: string; readonly seconds: number };
 export type TransferResult = { readonly sent: TransferEnd; readonly received: TransferEnd };
@@ -82,7 +39,6 @@ export type Throughput = {
   readonly tool: string;
   /** Counted at the receiver. */
   readonly bytes: number;
-  readonly seconds: number;
   readonly bitsPerSecond: number;
 };
 
@@ -93,26 +49,17 @@ export async function measureTcp(
   address: string,
   seconds: number,
 ): Promise<Throughput> {
-  const deadlineMs = seconds * 1000 + 30_000;
   if ((await to.try('iperf3', ['--version'])).code === 0) {
-    await using server = to.spawn('iperf3', ['-s', '-1', '-B', address, '--forceflush']);
-    await server.line(/Server listening/, START_DEADLINE_MS);
-    const text = await from.exec('iperf3', ['-c', address, '-t', `${seconds}`, '-J'], {
-      timeoutMs: deadlineMs,
-    });
-    const { end } = JSON.parse(text) as { end: { sum_received: Iperf3Sum } };
-    const { bytes, seconds: measured, bits_per_second: bitsPerSecond } = end.sum_received;
-    return { tool: 'iperf3', bytes, seconds: measured, bitsPerSecond };
+    return { tool: 'iperf3', ...(await tcpThroughput(from, to, address, { seconds, streams: 1 })) };
   }
+  const deadlineMs = seconds * 1000 + 30_000;
   await using server = to.spawn(NODE, [TRANSFER, 'sink', address]);
   const port = await portOf(server);
   await from.exec(NODE, [TRANSFER, 'flood', address, port, `${seconds}`], { timeoutMs: deadlineMs });
   const [text] = await server.line(/^\{"bytes".*/, deadlineMs);
   const received = JSON.parse(text) as { bytes: number; seconds: number };
-  return { tool: 'node', ...received, bitsPerSecond: (received.bytes * 8) / received.seconds };
+  return { tool: 'node', bytes: received.bytes, bitsPerSecond: (received.bytes * 8) / received.seconds };
 }
-
-type Iperf3Sum = { readonly bytes: number; readonly seconds: number; readonly bits_per_second: number };
 
 export type EchoResult = { readonly size: number; readonly echoed: boolean; readonly rttMs: number };
 
