@@ -213,12 +213,12 @@ A socket is asked by \`curl --unix-socket PATH http://localhost/metrics\`. A cli
 `;
 }
 
-/** The README with the table behind its marker drawn from the result the marker names: `<!-- figures: FILE -->`. */
+/** The README with the table behind each marker drawn from the result the marker names: `<!-- figures: FILE -->`. */
 function renderReadme(): string {
   const root = new URL('../', import.meta.url);
   const text = readFileSync(new URL('README.md', root), 'utf8');
   return text.replace(
-    /<!-- figures: (\S+) -->\n[\s\S]*?<!-- end of figures -->/,
+    /<!-- figures: (\S+) -->\n[\s\S]*?<!-- end of figures -->/g,
     (_, file: string) =>
       `<!-- figures: ${file} -->\n${renderFigures(resultSchema.parse(JSON.parse(readFileSync(new URL(file, root), 'utf8'))))}<!-- end of figures -->`,
   );

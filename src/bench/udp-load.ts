@@ -1,7 +1,6 @@
 // Two programs of the UDP measurement, run in the namespaces by traffic.ts: a sender as fast as its socket lets it, and a sink
 // that counts. Both move a batch per system call (sendmmsg, recvmmsg): with a call per datagram the sender, and not the tunnel,
-// would be what is measured (iperf3 offers 0.12 million per second where this offers 0.8). Datagrams stay single: no trains,
-// as most programs send and receive.
+// would be what is measured (docs/benchmark.md). Datagrams stay single: no trains, as most programs send and receive.
 
 import { setImmediate } from 'node:timers/promises';
 import { BatchIo, closeDescriptor, DATAGRAM_ENTRY_BYTES, openEvent, openUdp } from 'node-tuntap2';

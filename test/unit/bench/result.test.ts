@@ -1,5 +1,6 @@
 // What is computed of a result, and what a result must look like to be read.
 
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import {
   CURRENT_VERSION,
@@ -85,6 +86,12 @@ describe('figures', () => {
 describe('the schema', () => {
   test('reads what was written', () => {
     expect(resultSchema.parse(JSON.parse(JSON.stringify(result)))).toEqual(result);
+  });
+
+  const kept = new URL('../../../bench/results/', import.meta.url);
+  test.each(readdirSync(kept))('reads bench/results/%s', (name) => {
+    const parsed = resultSchema.safeParse(JSON.parse(readFileSync(new URL(name, kept), 'utf8')));
+    expect(parsed.error?.issues).toBeUndefined();
   });
 
   test('metrics have names of their own', () => {
