@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BareInterface, uapiSocket } from '../support/bare-interface.ts';
+import { pairOf } from '../support/bare-pair.ts';
 import { until, within } from '../support/deadline.ts';
 import { networkState } from '../support/host-state.ts';
 import { generateKeyPair } from '../support/keys.ts';
 import { OVERLAY, RINGFENCE, Scratch } from '../support/node-process.ts';
-import { type Routed, routed } from '../support/topology.ts';
+import { type Host, type Routed, routed } from '../support/topology.ts';
 import { ping, transferTcp } from '../support/traffic.ts';
 
 let net: Routed;
@@ -139,27 +140,12 @@ os.execv(sys.argv[1], [sys.argv[1], 'given0'])
   });
 });
 
-/** Keys, peers, addresses and up, for an interface on the left and one on the right. */
-async function connectPair(
-  left: string,
-  right: BareInterface,
-  initiators = ['left', 'right'],
-): Promise<void> {
+/** An interface on the left and one on the right that know each other. */
+async function connectPair(left: string, right: BareInterface): Promise<void> {
   const keys = { left: generateKeyPair(), right: generateKeyPair() };
-  const ends = [
-    { own: 'left', other: 'right', host: net.left, far: net.right, name: left },
-    { own: 'right', other: 'left', host: net.right, far: net.left, name: right.name },
-  ] as const;
-  for (const { own, other, host, far, name } of ends) {
-    const peer = `[Peer]\nPublicKey = ${keys[other].publicKey}\nAllowedIPs = ${OVERLAY[other].v4}/32, ${OVERLAY[other].v6}/128\n`;
-    const endpoint = initiators.includes(own) ? `Endpoint = ${far.v4}:51820\n` : '';
-    const config = `[Interface]\nPrivateKey = ${keys[own].privateKey}\nListenPort = 51820\n${peer}${endpoint}`;
-    await host.exec('sh', ['-c', `cat | wg setconf ${name} /dev/stdin`], { input: config });
-    await host.ipBatch(
-      ...OVERLAY[own].addresses.map((address) => `address add ${address} dev ${name}`),
-      `link set ${name} up`,
-    );
-  }
+  const at = (host: Host): string => `${host.v4}:51820`;
+  await pairOf({ host: net.left, name: left }, 'left', keys, { listenPort: 51820, endpoint: at(net.right) });
+  await pairOf(right, 'right', keys, { listenPort: 51820, endpoint: at(net.left) });
 }
 
 describe('the end', () => {
