@@ -10,8 +10,10 @@ import { networkState } from '../support/host-state.ts';
 import { generateKeyPair, generatePresharedKey, type KeyPair } from '../support/keys.ts';
 import type { LineProcess } from '../support/line-process.ts';
 import { OVERLAY, RINGFENCE, Scratch } from '../support/node-process.ts';
-import { type ExecResult, type Host, type Routed, routed } from '../support/topology.ts';
+import { type Host, type Routed, routed } from '../support/topology.ts';
 import { holdPort, ping } from '../support/traffic.ts';
+
+type ExecResult = Awaited<ReturnType<Host['try']>>;
 
 let net: Routed;
 let scratch: Scratch;
