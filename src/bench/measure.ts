@@ -3,7 +3,8 @@
 //   iperf3, ping, flood ─ left ═══════ tunnel ═══════ right ─ iperf3, sink
 //                          └──────── one veth ────────┘
 //
-// Every stream is counted at its receiver, and again on the wire: one that bypassed the tunnel would not show up there.
+// Every stream is counted at its receiver, and again at the sender's tunnel device and on the wire: one that bypassed the tunnel
+// would not show up there.
 
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,6 +28,8 @@ import { startUapi } from './uapi.ts';
 export type Values = Partial<Record<MetricId, number>>;
 
 const PORT = 51_820;
+/** The IP packet of a ping. */
+const PING_BYTES = 84;
 /** IPv6, UDP and WireGuard around a packet: what the wire must take beyond the tunnel's MTU. */
 const OVERHEAD_BYTES = 80;
 /** For benchmarks, RFC 2544. */
@@ -162,8 +165,10 @@ export async function measurePair(load: keyof typeof PAIR_LOADS, pair: Pair, pla
 
 async function pings({ left }: Pair, count = PING_COUNT): Promise<{ p50: number; p99: number }> {
   const options = { count: Math.max(10, count), intervalMs: PING_INTERVAL_MS };
+  const before = await bytesSent(left);
   const { rttsMs, output } = await ping(left, RIGHT.address, options);
   if (rttsMs.length === 0) throw new Error(`no ping came back\n${output}`);
+  await expectTunnelled(left, before, rttsMs.length * PING_BYTES);
   const sorted = rttsMs.toSorted((a, b) => a - b);
   return { p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99) };
 }
@@ -174,9 +179,9 @@ async function stream(
   options: TcpOptions,
 ): Promise<{ gigabits: number; bytes: number }> {
   const [from, to, address] = direction === 'up' ? [left, right, RIGHT.address] : [right, left, LEFT.address];
-  const before = await wireBytes(from);
+  const before = await bytesSent(from);
   const { bytes, bitsPerSecond } = await tcpThroughput(from, to, address, options);
-  await expectOnWire(from, before, bytes);
+  await expectTunnelled(from, before, bytes);
   return { gigabits: bitsPerSecond / 1e9, bytes };
 }
 
@@ -185,7 +190,7 @@ async function datagrams(
   payloadBytes: number,
   seconds: number,
 ): Promise<{ kpps: number; loss: number }> {
-  const before = await wireBytes(left);
+  const before = await bytesSent(left);
   const { sent, received, packetsPerSecond } = await udpFlood(
     left,
     right,
@@ -194,22 +199,31 @@ async function datagrams(
     seconds,
   );
   if (received === 0) throw new Error(`none of ${sent} datagrams arrived`);
-  await expectOnWire(left, before, received * payloadBytes);
+  await expectTunnelled(left, before, received * payloadBytes);
   return { kpps: packetsPerSecond / 1000, loss: (1 - received / sent) * 100 };
 }
 
-/** What has left this host on the wire below the tunnel. */
-async function wireBytes(host: Host): Promise<number> {
-  const [link] = JSON.parse(await host.ip('-s', '-j', 'link', 'show', 'eth0')) as [
-    { stats64: { tx: { bytes: number } } },
-  ];
-  return link.stats64.tx.bytes;
+/** What this host has sent into its tunnel, and on the wire below it. */
+async function bytesSent(host: Host): Promise<{ readonly tunnel: number; readonly wire: number }> {
+  const links = JSON.parse(await host.ip('-s', '-j', 'link')) as {
+    ifname: string;
+    stats64: { tx: { bytes: number } };
+  }[];
+  const sentBy = (name: string): number => links.find(({ ifname }) => ifname === name)?.stats64.tx.bytes ?? 0;
+  return { tunnel: sentBy(`bench-${host.name}`), wire: sentBy('eth0') };
 }
 
-/** What arrived must have crossed the wire: else it took another way. */
-async function expectOnWire(host: Host, before: number, bytes: number): Promise<void> {
-  const crossed = (await wireBytes(host)) - before;
-  if (crossed < bytes) throw new Error(`${bytes} bytes arrived, but only ${crossed} crossed the wire`);
+/** What arrived must have gone into the tunnel, and out of it over the wire: else it took another way. */
+async function expectTunnelled(
+  host: Host,
+  before: { readonly tunnel: number; readonly wire: number },
+  bytes: number,
+): Promise<void> {
+  const after = await bytesSent(host);
+  for (const place of ['tunnel', 'wire'] as const) {
+    const crossed = after[place] - before[place];
+    if (crossed < bytes) throw new Error(`${bytes} bytes arrived, but only ${crossed} crossed the ${place}`);
+  }
 }
 
 const LONE_MEASUREMENTS: Readonly<

@@ -1,6 +1,6 @@
 // The benchmark as a user runs it: end to end, and interrupted in the middle.
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
@@ -47,7 +47,9 @@ function isAlive(pid: number): boolean {
 const interfaces = (): string[] => readdirSync('/sys/class/net').sort();
 const namespaces = (): string[] => readdirSync('/run').sort();
 
-describe('ringfence bench', () => {
+const hasIperf3 = spawnSync('iperf3', ['--version']).status === 0;
+
+describe.skipIf(!hasIperf3)('ringfence bench, with iperf3 (apt-get install iperf3)', () => {
   test('measures what it is asked to, and prints it as JSON', async () => {
     const child = bench(
       '--quick',
