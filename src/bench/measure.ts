@@ -39,13 +39,13 @@ const LEFT = { address: '10.9.0.1', interface: '10.9.0.1/24' };
 const RIGHT = { address: '10.9.0.2', interface: '10.9.0.2/24' };
 
 /** A folder below TMPDIR that ends with its owner. */
-export async function scratch(): Promise<AsyncDisposable & { readonly path: string }> {
+async function scratch(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(tmpdir(), 'ringfence-bench-'));
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
 /** Starts one end, in a folder of its own below `directory`. */
-export async function startEnd(
+async function startEnd(
   program: Program,
   directory: string,
   options: Omit<EndOptions, 'directory'>,

@@ -70,11 +70,16 @@ export const LONE_LOADS = {
 /** To start a pair and stop it. */
 const PAIR_SECONDS = 2;
 
-/** Memory under load is a by-product: measured alone, it needs a load. */
-export function isWanted(plan: Plan, load: Load): boolean {
-  const isMemoryAlone =
-    plan.metrics.every((id) => id === 'memory.load') && load.name === PAIR_LOADS.tcpUp.name;
-  return isMemoryAlone || load.metrics.some((id) => plan.metrics.includes(id));
+/** What counts as load where memory under load is asked for. */
+const STREAMS: readonly Load[] = Object.values(PAIR_LOADS).filter(
+  (load) => load !== PAIR_LOADS.idle && load !== PAIR_LOADS.memory,
+);
+
+function isWanted(plan: Plan, load: Load): boolean {
+  const isAsked = (one: Load): boolean => one.metrics.some((id) => plan.metrics.includes(id));
+  if (isAsked(load)) return true;
+  // Memory under load comes with the other metrics; asked for without them, it still needs a load.
+  return load === PAIR_LOADS.tcpUp && isAsked(PAIR_LOADS.memory) && !STREAMS.some(isAsked);
 }
 
 export function loadsOf(plan: Plan, task: Task): readonly Load[] {

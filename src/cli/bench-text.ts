@@ -19,22 +19,19 @@ export function renderResult(result: Result): string {
   const [own, ...others] = result.peers;
   if (own === undefined) return '';
   const heading = ['', own.name, ...others.flatMap(({ name }) => [name, '÷'])];
-  const rows: string[][] = [heading];
-  let section = '';
-  for (const place of placesOf(result)) {
-    const title = sectionOf(place);
-    if (title !== section) rows.push([title, ...heading.slice(1).map(() => '')]);
-    section = title;
-    rows.push([
+  const sections = Map.groupBy(placesOf(result), sectionOf);
+  const rows = [...sections].flatMap(([title, places]) => [
+    [title, ...heading.slice(1).map(() => '')],
+    ...places.map((place) => [
       `  ${titleOf(place.metric)}`,
       cellOf(result, own.name, place),
       ...others.flatMap(({ name }) => [
         cellOf(result, name, place),
         renderRatio(place.metric, pairedRatios(result, own.name, name, place)),
       ]),
-    ]);
-  }
-  return `${[...alignColumns(rows), '', ...circumstancesOf(result)].join('\n')}\n`;
+    ]),
+  ]);
+  return `${[...alignColumns([heading, ...rows]), '', ...circumstancesOf(result)].join('\n')}\n`;
 }
 
 function sectionOf({ metric, mtu }: Place): string {

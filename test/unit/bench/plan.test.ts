@@ -55,9 +55,14 @@ test('what no metric asks for is left out', () => {
 });
 
 test('memory under load has a load also when nothing else is asked for', () => {
-  const alone: Plan = { ...plan, metrics: ['memory.load'] };
-  const [task] = tasksOf(alone);
-  expect(task && loadsOf(alone, task)).toEqual([PAIR_LOADS.tcpUp, PAIR_LOADS.memory]);
+  const loads = (...metrics: Plan['metrics']) => {
+    const of = { ...plan, metrics };
+    const [task] = tasksOf(of);
+    return task && loadsOf(of, task);
+  };
+  expect(loads('memory.load')).toEqual([PAIR_LOADS.tcpUp, PAIR_LOADS.memory]);
+  expect(loads('memory.load', 'start')).toEqual([PAIR_LOADS.tcpUp, PAIR_LOADS.memory]);
+  expect(loads('memory.load', 'udp64.loss')).toEqual([PAIR_LOADS.udp64, PAIR_LOADS.memory]);
 });
 
 test('every metric comes of one load', () => {
