@@ -15,7 +15,7 @@ const TUN = '/dev/net/tun';
 
 /** An empty /run, so that `ip netns add` works and touches nothing of the host, and a folder for temporary files in it. */
 const PREPARE =
-  'mount -t tmpfs -o mode=0755 tmpfs /run && mkdir -m 1777 /run/tmp /run/lock && ip link set lo up && exec "$@"';
+  'mount -n -t tmpfs -o mode=0755 tmpfs /run && mkdir -m 1777 /run/tmp /run/lock && ip link set lo up && exec "$@"';
 
 /** Without root, or where a test asks for it, a user namespace comes first: in it we are root. */
 function unshareCommand(): string[] {

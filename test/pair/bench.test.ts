@@ -1,8 +1,9 @@
 // The benchmark as a user runs it: end to end, and interrupted in the middle.
 
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { resultSchema } from '../../src/bench/result.ts';
@@ -44,8 +45,12 @@ function isAlive(pid: number): boolean {
   }
 }
 
-const interfaces = (): string[] => readdirSync('/sys/class/net').sort();
-const namespaces = (): string[] => readdirSync('/run').sort();
+/** What a run could leave behind: interfaces, network namespaces, files. */
+const traces = (): unknown => ({
+  interfaces: execFileSync('ip', ['-br', 'link'], { encoding: 'utf8' }),
+  namespaces: execFileSync('ip', ['netns'], { encoding: 'utf8' }),
+  files: ['/run', tmpdir()].map((folder) => readdirSync(folder).sort()),
+});
 
 const hasIperf3 = spawnSync('iperf3', ['--version']).status === 0;
 
@@ -88,7 +93,7 @@ describe.skipIf(!hasIperf3)('ringfence bench, with iperf3 (apt-get install iperf
   test.each(['SIGINT', 'SIGTERM', 'SIGKILL'] as const)(
     '%s in the middle leaves nothing behind',
     async (signal) => {
-      const before = { interfaces: interfaces(), namespaces: namespaces() };
+      const before = traces();
       const child = bench('--rounds', '1', '--seconds', '60', '--mtu', '1420', '--only', 'tcp1.up');
       const ended = once(child, 'exit');
       child.stderr.resume();
@@ -101,7 +106,7 @@ describe.skipIf(!hasIperf3)('ringfence bench, with iperf3 (apt-get install iperf
       child.kill(signal);
       await ended;
       await expect.poll(() => inside.filter(isAlive), { timeout: 10_000 }).toEqual([]);
-      expect({ interfaces: interfaces(), namespaces: namespaces() }).toEqual(before);
+      expect(traces()).toEqual(before);
     },
   );
 });
