@@ -42,6 +42,8 @@ export const ERROR_CODES = {
     'A saved result of the benchmark cannot be read, or is not one that this version understands.',
   ERR_BENCH_MACHINE:
     'This machine lacks what a measurement needs: private namespaces, TUN devices, or a program.',
+  ERR_BENCH_PLOTS:
+    'The page of a benchmark needs its plots drawn, and the package that draws them is not installed.',
   ERR_INTERNAL: 'A bug in ringfence.',
 } as const;
 

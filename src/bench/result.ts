@@ -183,3 +183,17 @@ export function pairedRatios(result: Result, own: string, other: string, place: 
     return theirs === undefined || theirs === 0 ? [] : [mine / theirs];
   });
 }
+
+/** Fewer rounds do not show how much they vary. */
+const ROUNDS_TO_JUDGE = 3;
+
+/** How ours compares: decided only where there are rounds enough to say, and all of them agree. */
+export type Standing = 'better' | 'worse' | 'undecided';
+
+/** Judges {@link pairedRatios}. */
+export function standingOf({ better }: Metric, ratios: readonly number[]): Standing {
+  const isMore = ratios.every((ratio) => ratio > 1);
+  const isLess = ratios.every((ratio) => ratio < 1);
+  if (ratios.length < ROUNDS_TO_JUDGE || (!isMore && !isLess)) return 'undecided';
+  return isMore === (better === 'more') ? 'better' : 'worse';
+}

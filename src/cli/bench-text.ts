@@ -11,6 +11,7 @@ import {
   type Spread,
   scoresOf,
   spreadOf,
+  standingOf,
 } from '../bench/result.ts';
 import { alignColumns } from './table.ts';
 
@@ -55,13 +56,11 @@ function renderSpread(digits: number, spread: Spread | null): string {
 }
 
 /** `1.48 better`: the median ratio; and which way, where there are rounds enough to say and all of them agree. */
-function renderRatio({ better }: Metric, ratios: readonly number[]): string {
+function renderRatio(metric: Metric, ratios: readonly number[]): string {
   const spread = spreadOf(ratios);
   if (spread === null) return '-';
-  const isMore = spread.minimum > 1;
-  const isLess = spread.maximum < 1;
-  if (ratios.length < 3 || (!isMore && !isLess)) return spread.median.toFixed(2);
-  return `${spread.median.toFixed(2)} ${isMore === (better === 'more') ? 'better' : 'worse'}`;
+  const standing = standingOf(metric, ratios);
+  return standing === 'undecided' ? spread.median.toFixed(2) : `${spread.median.toFixed(2)} ${standing}`;
 }
 
 function circumstancesOf({ peers, machine, settings, commit, clean, notes }: Result): string[] {

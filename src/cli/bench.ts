@@ -13,11 +13,13 @@ import { type Read, readCount, readMetrics, readMtus, readPeers } from '../bench
 import { estimateSeconds, METRIC_IDS, type MetricId, type Plan, tasksOf } from '../bench/plan.ts';
 import { checkTools, findPrograms, PROGRAM_NAMES } from '../bench/programs.ts';
 import { renderSeconds } from '../bench/progress.ts';
+import { loadPlots, renderReport } from '../bench/report/report.ts';
 import type { Result } from '../bench/result.ts';
 import { run } from '../bench/run.ts';
 import { shellWord } from '../config/key-file.ts';
 import { messageOf, RingfenceError, UsageError } from '../errors.ts';
 import { renderComparison, renderResult } from './bench-text.ts';
+import { inTheWay } from './new-file.ts';
 import { VERSION } from './version.ts';
 
 type Part = (bench: Command) => Promise<void>;
@@ -25,6 +27,7 @@ type Part = (bench: Command) => Promise<void>;
 /** In the order of the help: `async (bench) => (await import('./bench-NAME.ts')).registerBenchName(bench)`. */
 const PARTS: readonly Part[] = [
   async (bench) => (await import('./bench-inside.ts')).registerBenchInside(bench),
+  async (bench) => (await import('./bench-report.ts')).registerBenchReport(bench),
 ];
 
 interface BenchOptions {
@@ -36,6 +39,7 @@ interface BenchOptions {
   readonly quick?: boolean;
   /** `true` and `-`: standard output. */
   readonly json?: string | true;
+  readonly html?: string;
   readonly compare?: string;
   /** False with `--no-save`. */
   readonly save: boolean;
@@ -64,6 +68,7 @@ export async function registerBench(program: Command): Promise<void> {
   bench
     .option('--quick', 'one round of one second at MTU 1420: a look, not a result')
     .option('--json [file]', 'write the result as JSON; without a file, or with -, instead of the table')
+    .option('--html <file>', 'write the result as a page with plots')
     .option('--compare <result>', 'say what got slower or faster since this result')
     .option('--no-save', 'keep nothing in bench/results/ of a clean checkout')
     .action(measure);
@@ -88,6 +93,10 @@ async function measure(options: BenchOptions): Promise<void> {
   const before = options.compare === undefined ? null : loadResult(options.compare);
   const jsonFile = options.json === true || options.json === '-' ? undefined : options.json;
   if (jsonFile !== undefined) checkWritable(jsonFile);
+  if (options.html !== undefined) {
+    checkWritable(options.html);
+    await loadPlots();
+  }
   const { found, missing } = await findPrograms(options.peers ?? PROGRAM_NAMES, VERSION);
   const plan: Plan = { ...settingsOf(options), metrics: options.only ?? METRIC_IDS, programs: found };
   await checkTools(plan);
@@ -109,7 +118,7 @@ async function measure(options: BenchOptions): Promise<void> {
   const { result } = outcome;
   if (options.json === undefined || jsonFile !== undefined) process.stdout.write(renderResult(result));
   else process.stdout.write(toJson(result));
-  if (jsonFile !== undefined) await keep(jsonFile, result, say);
+  if (jsonFile !== undefined) await keep(jsonFile, toJson(result), say);
   if (before !== null) {
     const text = renderComparison(compareResults(before, result), options.compare ?? '');
     (options.json === undefined || jsonFile !== undefined ? process.stdout : process.stderr).write(
@@ -117,6 +126,7 @@ async function measure(options: BenchOptions): Promise<void> {
     );
   }
   if (options.save && options.quick !== true) await save(result, checkout, say);
+  if (options.html !== undefined) await keep(options.html, await renderReport(result), say);
   if (outcome.hasFailed) process.exitCode = 1;
 }
 
@@ -136,11 +146,7 @@ function settingsOf({
 
 /** Nothing is ever overwritten. @throws UsageError */
 function checkWritable(path: string): void {
-  if (existsSync(path)) {
-    throw new UsageError('ERR_FILE_EXISTS', `${path} exists already`, {
-      hint: 'name another file, or move this one away',
-    });
-  }
+  if (existsSync(path)) throw inTheWay(path);
   try {
     accessSync(dirname(resolve(path)), constants.W_OK);
   } catch (cause) {
@@ -170,12 +176,12 @@ async function save(result: Result, { resultsFolder }: Checkout, say: (line: str
   }
   await mkdir(resultsFolder, { recursive: true });
   const time = result.date.slice(0, 16).replace(':', '').replace('T', '-');
-  await keep(join(resultsFolder, `${time}-${result.commit.slice(0, 7)}.json`), result, say);
+  await keep(join(resultsFolder, `${time}-${result.commit.slice(0, 7)}.json`), toJson(result), say);
 }
 
-async function keep(path: string, result: Result, say: (line: string) => void): Promise<void> {
+async function keep(path: string, content: string, say: (line: string) => void): Promise<void> {
   try {
-    await writeFile(path, toJson(result), { flag: 'wx' });
+    await writeFile(path, content, { flag: 'wx' });
   } catch (cause) {
     throw new RingfenceError('ERR_FILE_WRITE', `${path} cannot be written: ${messageOf(cause)}`, { cause });
   }

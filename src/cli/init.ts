@@ -11,7 +11,7 @@ import { writeNewFile } from '../config/new-file.ts';
 import { interfaceSchema } from '../config/schema.ts';
 import { parseValue } from '../config/section.ts';
 import { renderTemplate } from '../config/template.ts';
-import { codeOf, RingfenceError, UsageError } from '../errors.ts';
+import { create, inTheWay } from './new-file.ts';
 
 interface InitOptions {
   readonly name: string;
@@ -83,33 +83,4 @@ function parseAddress(text: string): IpInterface {
 function accepted<T>(parsed: Parsed<T>): T {
   if (parsed.ok) return parsed.value;
   throw new InvalidArgumentError(`It takes ${parsed.problem}.`);
-}
-
-/** Runs what makes a file, and says in our words what the system refuses. */
-function create(path: string, make: () => void): void {
-  try {
-    make();
-  } catch (cause) {
-    const code = codeOf(cause);
-    if (code === 'EEXIST') throw inTheWay(path);
-    const reason = {
-      ENOENT: 'there is no such folder',
-      ENOTDIR: 'a part of its path is no folder',
-      EACCES: 'permission is denied',
-    }[code];
-    throw new RingfenceError(
-      'ERR_FILE_WRITE',
-      `${path} cannot be written: ${reason ?? (code || 'unknown reason')}`,
-      {
-        hint: 'make the folder first, or name another',
-        cause,
-      },
-    );
-  }
-}
-
-function inTheWay(path: string): UsageError {
-  return new UsageError('ERR_FILE_EXISTS', `${path} exists already, and nothing was written`, {
-    hint: 'name another file, or move this one away',
-  });
 }

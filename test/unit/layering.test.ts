@@ -25,7 +25,16 @@ const RULES: Readonly<Record<string, Rule>> = {
   cli: { imports: [...FOLDERS, 'bench', 'errors.ts', 'log.ts'], packages: ['commander'] },
   bench: {
     imports: ['lane', 'config', 'policy', 'control', 'address', 'errors.ts'],
-    packages: ['execa', 'yaml', 'zod', '@noble/ciphers', '@noble/hashes', 'wireguard-wasm', 'node-tuntap2'],
+    packages: [
+      'execa',
+      'yaml',
+      'zod',
+      'echarts',
+      '@noble/ciphers',
+      '@noble/hashes',
+      'wireguard-wasm',
+      'node-tuntap2',
+    ],
   },
   node: { imports: [...FOLDERS, 'errors.ts', 'log.ts'], packages: ['execa'] },
   lane: { imports: ['address', 'errors.ts'], packages: ['wireguard-wasm', 'node-tuntap2'] },

@@ -12,6 +12,7 @@ import {
   resultSchema,
   scoresOf,
   spreadOf,
+  standingOf,
 } from '../../../src/bench/result.ts';
 
 const result: Result = {
@@ -109,4 +110,16 @@ describe('the schema', () => {
     { name: 'a date that is none', value: { ...result, date: 'yesterday' } },
     { name: 'something else', value: [] },
   ])('refuses $name', ({ value }) => expect(resultSchema.safeParse(value).success).toBe(false));
+});
+
+test.each([
+  ['three rounds agree', [1.1, 1.2, 1.3], 'better', 'worse'],
+  ['three rounds agree', [0.9, 0.8, 0.7], 'worse', 'better'],
+  ['one of three does not', [1.1, 0.9, 1.3], 'undecided', 'undecided'],
+  ['one of three is even', [1.1, 1, 1.3], 'undecided', 'undecided'],
+  ['two are too few', [1.1, 1.2], 'undecided', 'undecided'],
+  ['none', [], 'undecided', 'undecided'],
+])('the standing: %s %j', (_, ratios, whereMoreIsBetter, whereLessIsBetter) => {
+  expect(standingOf({ ...tcp, better: 'more' }, ratios)).toBe(whereMoreIsBetter);
+  expect(standingOf({ ...tcp, better: 'less' }, ratios)).toBe(whereLessIsBetter);
 });
