@@ -10,6 +10,14 @@ export default defineConfig({
       { test: { name: 'native', include: ['native/test/**/*.test.ts'], fileParallelism: false } },
       {
         test: {
+          name: 'browser',
+          include: ['test/browser/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
           name: 'pair',
           include: ['test/pair/**/*.test.ts'],
           fileParallelism: false,

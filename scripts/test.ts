@@ -23,6 +23,7 @@ type Phase = { readonly name: string; run(): Promise<Outcome> };
 
 const phases: readonly Phase[] = [
   { name: 'unit', run: () => vitest(['unit', 'core'], 'as it is') },
+  { name: 'browser', run: () => vitest(['browser'], 'in namespaces') },
   { name: 'rust', run: rust },
   { name: 'native', run: () => vitest(['native'], 'in namespaces') },
   { name: 'pair', run: () => vitest(['pair'], 'in namespaces') },
