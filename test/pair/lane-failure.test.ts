@@ -2,16 +2,13 @@
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { networkState } from '../support/host-state.ts';
-import { NodeProcess, OVERLAY, Scratch, writePair } from '../support/node-process.ts';
+import { NodeProcess, nodeWith, OVERLAY, Scratch, writePair } from '../support/node-process.ts';
 import { routed } from '../support/topology.ts';
 import { ping } from '../support/traffic.ts';
 
-const PROGRAM = ['../../scripts/node', './fixtures/node-with-worker.ts'].map((path) =>
-  fileURLToPath(new URL(path, import.meta.url)),
-);
+const PROGRAM = nodeWith('trapping-worker.ts');
 
 test('a trap restarts the lane: addresses and routes stay, and traffic works after a new handshake', async () => {
   await using scratch = await Scratch.create();

@@ -15,6 +15,12 @@ import { endpoint } from './traffic.ts';
 
 export const RINGFENCE = fileURLToPath(new URL('../../bin/ringfence', import.meta.url));
 
+/** The `program` of a node whose lane is a file of test/pair/fixtures/. */
+export function nodeWith(worker: string): readonly string[] {
+  const program = ['../../scripts/node', '../pair/fixtures/node-with-worker.ts'];
+  return [...program.map((path) => fileURLToPath(new URL(path, import.meta.url))), `./${worker}`];
+}
+
 /** A folder of one test's files, gone with `await using`. */
 export class Scratch implements AsyncDisposable {
   readonly path: string;
