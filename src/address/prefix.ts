@@ -69,7 +69,8 @@ export function packPrefix({ address, length }: IpPrefix): PackedPrefix {
 }
 
 export function unpackPrefix(packed: PackedPrefix): IpPrefix {
-  const bytes = Uint8Array.from({ length: packed.length - 2 }, (_, i) => packed.charCodeAt(i + 2));
+  const bytes = new Uint8Array(packed.length - 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = packed.charCodeAt(i + 2);
   return { address: { version: bytes.length === 4 ? 4 : 6, bytes }, length: packed.charCodeAt(1) };
 }
 

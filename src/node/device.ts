@@ -136,7 +136,7 @@ export class Device implements UapiDevice {
       return ERRNO.portInUse;
     }
     const steps = this.#model.apply(change);
-    for (const id of steps.removed) this.#handshakes.delete(id);
+    for (const { id } of steps.removed) this.#handshakes.delete(id);
     await this.#lane?.change(laneChanges(steps, this.#model.privateKey));
     if (former !== undefined) {
       const { udp4, udp6 } = this.#options.descriptors.all;

@@ -32,19 +32,26 @@ export function wholeChange(model: DeviceModel): LaneChange {
 /** The steps, in their order. A small change is one piece. */
 export function laneChanges(steps: DeviceSteps, privateKey: Uint8Array | undefined): LaneChange[] {
   const prefixes = pack(steps.disallowed, steps.allowed);
+  const freed = pack(steps.removed.flatMap(prefixesOf), []);
+  const removed = steps.removed.map(({ id }) => id);
   const key = steps.hasNewPrivateKey ? { privateKey: privateKey ?? NO_KEY } : {};
-  const size = Math.max(steps.removed.length, steps.added.length, steps.changed.length);
-  if (size <= PEERS_AT_ONCE && prefixes.length <= PREFIXES_AT_ONCE * PREFIX_BYTES) {
-    const { removed, added, changed } = steps;
+  const peers = Math.max(removed.length, steps.added.length, steps.changed.length);
+  if (peers <= PEERS_AT_ONCE && freed.length + prefixes.length <= PREFIXES_AT_ONCE * PREFIX_BYTES) {
+    const { added, changed } = steps;
     return [{ removed, ...key, added: added.map(lanePeer), edited: changed.map(laneEdit), prefixes }];
   }
   return [
-    ...pieces(steps.removed, PEERS_AT_ONCE).map((removed) => ({ ...NOTHING, removed })),
+    ...piecesOfPrefixes(freed), // what a peer takes with it when it goes is not small either
+    ...pieces(removed, PEERS_AT_ONCE).map((some) => ({ ...NOTHING, removed: some })),
     { ...NOTHING, ...key },
     ...pieces(steps.added, PEERS_AT_ONCE).map((added) => ({ ...NOTHING, added: added.map(lanePeer) })),
     ...pieces(steps.changed, PEERS_AT_ONCE).map((changed) => ({ ...NOTHING, edited: changed.map(laneEdit) })),
     ...piecesOfPrefixes(prefixes),
   ];
+}
+
+function prefixesOf({ id, allowedIps }: ModelPeer): PrefixStep[] {
+  return Array.from(allowedIps, (prefix) => ({ peer: id, prefix }));
 }
 
 export function laneEndpoint({ address, zone, port }: PeerEndpoint): LaneEndpoint {

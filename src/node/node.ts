@@ -23,7 +23,7 @@ import { nodeStatus } from './status.ts';
 
 export interface NodeOptions {
   readonly config: NodeConfig;
-  /** The node keeps them until it stops, so that a fresh lane can start, and wipes them then. */
+  /** The node takes its own copies and wipes these. */
   readonly secrets: Secrets;
   readonly log: Log;
   /** Where the control socket is made. */
@@ -60,15 +60,18 @@ export class Node implements ControlTarget {
    */
   static async start(options: NodeOptions): Promise<Node> {
     await using undo = new AsyncDisposableStack();
-    undo.defer(() => wipeSecrets(options.secrets));
-    await refuseSecond(options.runDirectory, options.config.interface.name);
-    const node = new Node(options, undo.move());
     try {
-      await node.#start();
-      return node;
-    } catch (error) {
-      await node.stop();
-      throw error;
+      await refuseSecond(options.runDirectory, options.config.interface.name);
+      const node = new Node(options, undo.move());
+      try {
+        await node.#start();
+        return node;
+      } catch (error) {
+        await node.stop();
+        throw error;
+      }
+    } finally {
+      wipeSecrets(options.secrets);
     }
   }
 

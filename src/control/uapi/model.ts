@@ -36,8 +36,8 @@ export interface PeerStep {
 
 /** What a change did, in the order in which it is to be carried out. */
 export interface DeviceSteps {
-  /** Ids of peers that are no more. */
-  readonly removed: readonly number[];
+  /** Peers that are no more, with the allowed IPs that they had. */
+  readonly removed: readonly ModelPeer[];
   /** Whether our own key is another, or gone. */
   readonly hasNewPrivateKey: boolean;
   /** New peers, their allowed IPs apart. */
@@ -250,7 +250,7 @@ function stepsOf({ removed, touched }: Application): Omit<DeviceSteps, 'hasNewPr
       if (!mark.before.has(prefix)) allowed.push({ peer: peer.id, prefix });
   }
   const known = [...removed].filter((peer) => touched.get(peer)?.isNew !== true);
-  return { removed: known.map((peer) => peer.id), added, changed, disallowed, allowed };
+  return { removed: known, added, changed, disallowed, allowed };
 }
 
 /** The text under which maps hold a public key. */
