@@ -3,11 +3,10 @@
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { until } from '../support/deadline.ts';
 import { generateKeyPair, generatePresharedKey } from '../support/keys.ts';
-import { NodeProcess, OVERLAY, Scratch } from '../support/node-process.ts';
+import { NodeProcess, nodeWith, OVERLAY, Scratch } from '../support/node-process.ts';
 import { type Pair, startPair } from '../support/pair.ts';
 import type { Host } from '../support/topology.ts';
 import { type PingResult, ping } from '../support/traffic.ts';
@@ -168,9 +167,7 @@ test('a persistent keepalive that is switched on sends at once', async () => {
 });
 
 test('a fresh lane has what was set since the start, and knows where peers were seen', async () => {
-  const program = ['../../scripts/node', './fixtures/node-with-worker.ts'].map((path) =>
-    fileURLToPath(new URL(path, import.meta.url)),
-  );
+  const program = nodeWith('trapping-worker.ts');
   await using scratch = await Scratch.create();
   const trapFile = join(scratch.path, 'trap');
   await using made = await startPair({
