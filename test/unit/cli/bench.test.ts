@@ -24,7 +24,10 @@ describe('refused before anything is measured', () => {
       args: ['--compare', join(folder, 'old.json')],
       says: 'old.json is no result of the benchmark: version: ',
     },
-    { args: ['--json', join(folder, 'old.json')], says: 'old.json exists already (ERR_FILE_EXISTS)' },
+    {
+      args: ['--json', join(folder, 'old.json')],
+      says: 'old.json exists already, and nothing was written (ERR_FILE_EXISTS)',
+    },
     { args: ['--json', join(folder, 'none', 'x.json')], says: 'x.json cannot be written: ENOENT' },
   ])('$args', async ({ args, says }) => {
     const { code, stdout, stderr } = await ringfence(['bench', ...args]);
