@@ -8,7 +8,7 @@ import { PREFIX_BYTES, PrefixPacker } from '../lane/prefixes.ts';
 import { literalEndpoint } from './endpoints.ts';
 
 /** What a lane does in a few milliseconds. */
-const PEERS_AT_ONCE = 64;
+const PEERS_AT_ONCE = 32;
 const PREFIXES_AT_ONCE = 2048;
 
 const NO_KEY = new Uint8Array(32);
