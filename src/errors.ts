@@ -38,6 +38,10 @@ export const ERROR_CODES = {
   ERR_NODE_LISTEN: 'The address or socket to serve pages at could not be opened.',
   ERR_NODE_LANE: 'A lane, the thread that moves the packets, failed.',
   ERR_NODE_NOT_RUNNING: 'No node answers for this configuration or interface.',
+  ERR_NODE_START: 'A program that was to run in the background ended before it was ready.',
+  ERR_NODE_DEVICE: 'A WireGuard device refused what it was asked over its UAPI socket.',
+  ERR_NODE_HOST_COMMAND:
+    'A command of the host, such as `ip`, or a hook of a wg-quick file failed or is missing.',
   ERR_BENCH_RESULT:
     'A saved result of the benchmark cannot be read, or is not one that this version understands.',
   ERR_BENCH_MACHINE:

@@ -15,6 +15,8 @@ const COMMANDS: Readonly<Record<string, Registration>> = {
   init: async (program) => (await import('./init.ts')).registerInit(program),
   check: async (program) => (await import('./check.ts')).registerCheck(program),
   run: async (program) => (await import('./run.ts')).registerRun(program),
+  up: async (program) => (await import('./up.ts')).registerUp(program),
+  down: async (program) => (await import('./up.ts')).registerDown(program),
   status: async (program) => (await import('./status.ts')).registerStatus(program),
   bench: async (program) => (await import('./bench.ts')).registerBench(program),
   genkey: async (program) => (await import('./keys.ts')).registerGenkey(program),
@@ -29,6 +31,7 @@ Examples:
   ringfence init                     write ringfence.yaml and the key of a new node
   ringfence check ringfence.yaml     say what is wrong with it, line by line
   ringfence run ringfence.yaml       bring the node up, until Ctrl-C or SIGTERM
+  ringfence up wg0                   bring up /etc/wireguard/wg0.conf as wg-quick does
   ringfence status                   show what runs on this host, by peer name
   ringfence [-f] wg0                 an interface for \`wg\` and wg-quick to configure; -f stays in the foreground
 

@@ -6,6 +6,7 @@ import { environmentOffloads, OFFLOAD_KEYS } from '../config/offloads.ts';
 import { loadSecrets } from '../config/secrets.ts';
 import { runDirectory } from '../control/node-socket.ts';
 import { Node } from '../node/node.ts';
+import { announceReady } from './announce.ts';
 import { addLogOptions, type LogCommandOptions, logOf } from './log-options.ts';
 import { stopSignal } from './stop-signal.ts';
 import { VERSION } from './version.ts';
@@ -41,6 +42,8 @@ async function run(file: string, options: LogCommandOptions): Promise<void> {
   const { interface: own, peers } = await node.status();
   const count = peers.length === 1 ? '1 peer' : `${peers.length} peers`;
   log.info(`${own.name} is ready: UDP port ${own.listenPort}, MTU ${own.mtu}, ${count}`);
+
+  announceReady();
 
   const end = await Promise.race([stopped, node.failed]);
   if (typeof end === 'string') log.info(`${end}: stopping`);

@@ -66,6 +66,41 @@ export function encodeKey(key: Uint8Array): Uint8Array {
   return text;
 }
 
+const HEX = Buffer.from('0123456789abcdef', 'latin1');
+
+/** The 64 lower-case hexadecimal digits of a key, as the UAPI has them. */
+export function encodeHex(key: Uint8Array): Uint8Array {
+  const text = new Uint8Array(key.length * 2);
+  for (const [i, byte] of key.entries()) {
+    text[i * 2] = HEX[byte >> 4] ?? 0;
+    text[i * 2 + 1] = HEX[byte & 15] ?? 0;
+  }
+  return text;
+}
+
+/** Reads one key from 64 hexadecimal digits; `null` for anything else. */
+export function decodeHex(text: Uint8Array): Uint8Array | null {
+  if (text.length !== KEY_LENGTH_BYTES * 2) return null;
+  const key = new Uint8Array(KEY_LENGTH_BYTES);
+  for (let i = 0; i < KEY_LENGTH_BYTES; i++) {
+    const high = digitOf(text[i * 2]);
+    const low = digitOf(text[i * 2 + 1]);
+    if (high < 0 || low < 0) {
+      wipe(key);
+      return null;
+    }
+    key[i] = (high << 4) | low;
+  }
+  return key;
+}
+
+/** The value of a hexadecimal digit, −1 of any other byte. */
+function digitOf(byte = 0): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const letter = byte | 0x20; // to lower case
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : -1;
+}
+
 /** A public key as text. Never for secrets: see above. */
 export function renderPublicKey(publicKey: Uint8Array): string {
   return Buffer.from(publicKey).toString('base64');

@@ -13,7 +13,7 @@ const SOURCE_LIMIT_BYTES = 4 * 1024 * 1024;
 
 /** Reads UTF-8 text, with or without a byte order mark. Throws a `ConfigError` that names the file. */
 export function readSource(file: string): string {
-  const bytes = readBytes(file);
+  const bytes = readSourceBytes(file);
   const zero = bytes.indexOf(0);
   if (zero !== -1) {
     throw problemAt(file, 'ERR_CONFIG_ENCODING', 'this is a binary file: it has a byte of value 0', {
@@ -34,7 +34,8 @@ export function readSource(file: string): string {
   }
 }
 
-function readBytes(file: string): Buffer {
+/** The bytes of a file that holds secrets beside text: whoever asked wipes them. Throws a `ConfigError` that names the file. */
+export function readSourceBytes(file: string): Buffer {
   let fd: number;
   try {
     fd = openSync(file, 'r');

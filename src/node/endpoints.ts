@@ -23,8 +23,23 @@ const LAST_RETRY_MS = 60_000;
 export function literalEndpoint(endpoint: Endpoint & { readonly kind: 'address' }): ResolvedEndpoint;
 export function literalEndpoint(endpoint: Endpoint): ResolvedEndpoint | undefined;
 export function literalEndpoint(endpoint: Endpoint): ResolvedEndpoint | undefined {
-  if (endpoint.kind === 'name') return undefined;
-  return { address: endpoint.address, port: endpoint.port, scope: scopeOf(endpoint.zone) };
+  return endpoint.kind === 'address' ? addressed(endpoint) : undefined;
+}
+
+function addressed({ address, port, zone }: Endpoint & { readonly kind: 'address' }): ResolvedEndpoint {
+  return { address, port, scope: scopeOf(zone) };
+}
+
+/**
+ * One address of an endpoint, asked of the host's resolver where it is a name.
+ * @throws Error with what the resolver says
+ */
+export async function lookupEndpoint(endpoint: Endpoint): Promise<ResolvedEndpoint> {
+  if (endpoint.kind === 'address') return addressed(endpoint);
+  const { address } = await lookup(endpoint.name);
+  const parsed = parseIp(address);
+  if (!parsed.ok) throw new Error(`the resolver answered ${address}`);
+  return { address: parsed.value, port: endpoint.port, scope: 0 };
 }
 
 /** Asks for names until each has answered once. */
@@ -45,11 +60,9 @@ export class NameResolver implements Disposable {
   /** Begins to ask; the answer comes through the handlers. */
   resolve(peer: PeerConfig, endpoint: Endpoint, retryMs = FIRST_RETRY_MS): void {
     if (endpoint.kind !== 'name') return;
-    lookup(endpoint.name).then(
-      ({ address }) => {
-        const parsed = parseIp(address);
-        if (this.#stopped || !parsed.ok) return;
-        this.#onResolved(peer, { address: parsed.value, port: endpoint.port, scope: 0 });
+    lookupEndpoint(endpoint).then(
+      (resolved) => {
+        if (!this.#stopped) this.#onResolved(peer, resolved);
       },
       (error: Error) => {
         if (this.#stopped) return;

@@ -35,13 +35,18 @@ export interface InterfaceSetup {
  */
 export async function tunnelMtu(config: NodeConfig, endpoints: readonly IpAddress[]): Promise<number> {
   if (config.interface.mtu !== 'auto') return config.interface.mtu;
-  const targets = [...new Set(endpoints.map(renderIp))];
-  const known = (await Promise.all(targets.map(routeMtu))).filter((mtu) => mtu !== undefined);
-  const way = known.length > 0 ? Math.min(...known) : ((await defaultRouteMtu()) ?? ETHERNET_MTU);
   const least = config.interface.addresses.some(({ address }) => address.version === 6)
     ? LEAST_IPV6_MTU
     : 576;
-  return Math.max(way - OVERHEAD_BYTES, least);
+  return Math.max(await wayMtu(endpoints), least);
+}
+
+/** What the ways to some endpoints leave for a packet inside the tunnel, the least of them. */
+export async function wayMtu(endpoints: readonly IpAddress[]): Promise<number> {
+  const targets = [...new Set(endpoints.map(renderIp))];
+  const known = (await Promise.all(targets.map(routeMtu))).filter((mtu) => mtu !== undefined);
+  const way = known.length > 0 ? Math.min(...known) : ((await defaultRouteMtu()) ?? ETHERNET_MTU);
+  return way - OVERHEAD_BYTES;
 }
 
 /**

@@ -3,7 +3,7 @@
 
 import { parseEndpoint } from '../../address/endpoint.ts';
 import { networkOf, packPrefix, parseInterface } from '../../address/prefix.ts';
-import { KEY_LENGTH_BYTES, wipe } from '../../config/key.ts';
+import { decodeHex, wipe } from '../../config/key.ts';
 import { type AllowedIpEdit, type DeviceChange, ERRNO, type Errno, type PeerEndpoint } from './change.ts';
 
 /** No line is longer: the longest is a preshared key's, of 78 bytes, or the endpoint's with a zone. */
@@ -48,7 +48,7 @@ export class SetParser {
   }
 
   #startPeer(value: Uint8Array): Errno {
-    const publicKey = parseHexKey(value);
+    const publicKey = decodeHex(value);
     if (publicKey === null) return ERRNO.invalid;
     this.#peer = { publicKey, allowedIps: [] };
     this.#change.peers.push(this.#peer);
@@ -59,7 +59,7 @@ export class SetParser {
     const change = this.#change;
     switch (key) {
       case 'private_key': {
-        const privateKey = parseHexKey(value);
+        const privateKey = decodeHex(value);
         if (privateKey === null) return false;
         if (change.privateKey !== undefined) wipe(change.privateKey);
         change.privateKey = clamped(privateKey);
@@ -91,7 +91,7 @@ function ofPeer(peer: OpenPeer, key: string, value: Uint8Array): boolean {
       peer.updateOnly = true;
       return isTrue(value);
     case 'preshared_key': {
-      const presharedKey = parseHexKey(value);
+      const presharedKey = decodeHex(value);
       if (presharedKey === null) return false;
       if (peer.presharedKey !== undefined) wipe(peer.presharedKey);
       peer.presharedKey = presharedKey;
@@ -165,29 +165,6 @@ function parseNumber(value: Uint8Array, most: number): number | null {
   if (!/^[0-9]+$/.test(text)) return null;
   const number = Number(text);
   return number <= most ? number : null;
-}
-
-/** 64 hexadecimal digits → 32 bytes. */
-function parseHexKey(value: Uint8Array): Uint8Array | null {
-  if (value.length !== KEY_LENGTH_BYTES * 2) return null;
-  const key = new Uint8Array(KEY_LENGTH_BYTES);
-  for (let i = 0; i < KEY_LENGTH_BYTES; i++) {
-    const high = digitOf(value[i * 2]);
-    const low = digitOf(value[i * 2 + 1]);
-    if (high < 0 || low < 0) {
-      wipe(key);
-      return null;
-    }
-    key[i] = (high << 4) | low;
-  }
-  return key;
-}
-
-/** The value of a hexadecimal digit, −1 of any other byte. */
-function digitOf(byte = 0): number {
-  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
-  const letter = byte | 0x20; // to lower case
-  return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : -1;
 }
 
 /** As RFC 7748 §5 uses it anyway, so that one key has one text; zeros stay zeros. */

@@ -3,14 +3,13 @@
 
 import { renderEndpoint } from '../../address/endpoint.ts';
 import { renderPrefix, unpackPrefix } from '../../address/prefix.ts';
-import { wipe } from '../../config/key.ts';
+import { encodeHex, wipe } from '../../config/key.ts';
 import type { DeviceSnapshot, PeerTraffic } from './device.ts';
 import type { ModelPeer } from './model.ts';
 
 const NO_KEY = new Uint8Array(32);
 const NO_TRAFFIC: PeerTraffic = { endpoint: null, rxBytes: 0n, txBytes: 0n, lastHandshakeMs: 0 };
 const FIRST_BYTES = 4096;
-const DIGITS = Buffer.from('0123456789abcdef');
 
 /** All lines, `errno=0` and the blank line at the end. */
 export function renderGet(device: DeviceSnapshot): Uint8Array {
@@ -55,12 +54,12 @@ class Answer {
   }
 
   key(name: string, key: Uint8Array): void {
-    this.#reserve(name.length + 2 + key.length * 2);
+    const digits = encodeHex(key);
+    this.#reserve(name.length + 2 + digits.length);
     this.#length += this.#bytes.write(`${name}=`, this.#length, 'latin1');
-    for (const byte of key) {
-      this.#bytes[this.#length++] = DIGITS[byte >> 4] ?? 0;
-      this.#bytes[this.#length++] = DIGITS[byte & 15] ?? 0;
-    }
+    this.#bytes.set(digits, this.#length);
+    this.#length += digits.length;
+    wipe(digits);
     this.line('');
   }
 

@@ -1,0 +1,92 @@
+// `SaveConfig`: what runs is written over the file it was started from, whole or not at all. Keys go as bytes.
+
+import { randomBytes } from 'node:crypto';
+import { readFileSync, renameSync, rmSync } from 'node:fs';
+import { renderIp } from '../../address/ip.ts';
+import { encodeKey, wipe } from '../../config/key.ts';
+import { syncFolder, writeNewFile } from '../../config/new-file.ts';
+import { HOOK_NAMES, type QuickConfig } from '../../config/wg-quick.ts';
+import { messageOf, RingfenceError } from '../../errors.ts';
+import { type DeviceState, readDevice, wipeState } from './device.ts';
+import type { Host } from './host.ts';
+
+interface LinkAddresses {
+  readonly addr_info?: readonly {
+    readonly local?: string;
+    readonly prefixlen?: number;
+    readonly scope?: string;
+  }[];
+}
+
+/** @throws RingfenceError `ERR_FILE_WRITE`; the file is then as it was */
+export async function saveConfig(host: Host, config: QuickConfig): Promise<void> {
+  const state = await readDevice(config.name);
+  const json = await host.read('ip', ['-json', 'address', 'show', 'dev', config.name]);
+  const [link] = JSON.parse(json || '[]') as LinkAddresses[];
+  const text = renderSaved(config, state, addressesOf(link), currentMtu(config));
+  wipeState(state);
+  const temporary = `${config.file}.${randomBytes(6).toString('hex')}.tmp`;
+  try {
+    writeNewFile(temporary, text, 0o600);
+    renameSync(temporary, config.file);
+    syncFolder(config.file);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw new RingfenceError('ERR_FILE_WRITE', `${config.file} could not be saved: ${messageOf(error)}`, {
+      hint: 'the file is as it was',
+      cause: error,
+    });
+  } finally {
+    wipe(text);
+  }
+}
+
+/** What the interface has now, less what the kernel gave it by itself. */
+function addressesOf(link: LinkAddresses | undefined): string[] {
+  const own = (link?.addr_info ?? []).filter(({ scope }) => scope !== 'link');
+  return own.map(({ local = '', prefixlen = 0 }) => `${local}/${prefixlen}`);
+}
+
+/** Written only where the file said one. */
+function currentMtu({ name, mtu }: QuickConfig): string | null {
+  return mtu === null ? null : readFileSync(`/sys/class/net/${name}/mtu`, 'utf8').trim();
+}
+
+function renderSaved(
+  config: QuickConfig,
+  state: DeviceState,
+  addresses: readonly string[],
+  mtu: string | null,
+): Uint8Array {
+  const { dns, table, hooks } = config;
+  const parts: Uint8Array[] = [];
+  const line = (key: string, value: string | number): void =>
+    void parts.push(Buffer.from(`${key} = ${value}\n`));
+  // `encodeKey` ends with a line end of its own.
+  const key = (name: string, bytes: Uint8Array): void =>
+    void parts.push(Buffer.from(`${name} = `), encodeKey(bytes));
+
+  parts.push(Buffer.from('[Interface]\n'));
+  for (const address of addresses) line('Address', address);
+  for (const server of [...dns.servers.map(renderIp), ...dns.search]) line('DNS', server);
+  if (mtu !== null) line('MTU', mtu);
+  if (table !== 'auto') line('Table', table === 'off' ? table : table.name);
+  line('SaveConfig', 'true');
+  for (const name of HOOK_NAMES) for (const hook of hooks[name]) line(name, hook);
+  line('ListenPort', state.listenPort);
+  // A mark that a default route chose is chosen again at the next start.
+  if (config.fwmark !== 0) line('FwMark', `0x${state.fwmark.toString(16)}`);
+  if (state.privateKey !== null) key('PrivateKey', state.privateKey);
+
+  for (const peer of state.peers) {
+    parts.push(Buffer.from('\n[Peer]\n'));
+    key('PublicKey', peer.publicKey);
+    if (peer.presharedKey !== null) key('PresharedKey', peer.presharedKey);
+    if (peer.allowedIps.length > 0) line('AllowedIPs', peer.allowedIps.join(', '));
+    if (peer.endpoint !== null) line('Endpoint', peer.endpoint);
+    if (peer.keepaliveSeconds > 0) line('PersistentKeepalive', peer.keepaliveSeconds);
+  }
+  const text = Buffer.concat(parts);
+  wipe(...parts);
+  return text;
+}
