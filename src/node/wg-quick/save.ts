@@ -1,7 +1,7 @@
 // `SaveConfig`: what runs is written over the file it was started from, whole or not at all. Keys go as bytes.
 
 import { randomBytes } from 'node:crypto';
-import { readFileSync, renameSync, rmSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import { renderIp } from '../../address/ip.ts';
 import { encodeKey, wipe } from '../../config/key.ts';
 import { syncFolder, writeNewFile } from '../../config/new-file.ts';
@@ -11,6 +11,7 @@ import { type DeviceState, readDevice, wipeState } from './device.ts';
 import type { Host } from './host.ts';
 
 interface LinkAddresses {
+  readonly mtu?: number;
   readonly addr_info?: readonly {
     readonly local?: string;
     readonly prefixlen?: number;
@@ -23,7 +24,7 @@ export async function saveConfig(host: Host, config: QuickConfig): Promise<void>
   const state = await readDevice(config.name);
   const json = await host.read('ip', ['-json', 'address', 'show', 'dev', config.name]);
   const [link] = JSON.parse(json || '[]') as LinkAddresses[];
-  const text = renderSaved(config, state, addressesOf(link), currentMtu(config));
+  const text = renderSaved(config, state, link);
   wipeState(state);
   const temporary = `${config.file}.${randomBytes(6).toString('hex')}.tmp`;
   try {
@@ -47,17 +48,7 @@ function addressesOf(link: LinkAddresses | undefined): string[] {
   return own.map(({ local = '', prefixlen = 0 }) => `${local}/${prefixlen}`);
 }
 
-/** Written only where the file said one. */
-function currentMtu({ name, mtu }: QuickConfig): string | null {
-  return mtu === null ? null : readFileSync(`/sys/class/net/${name}/mtu`, 'utf8').trim();
-}
-
-function renderSaved(
-  config: QuickConfig,
-  state: DeviceState,
-  addresses: readonly string[],
-  mtu: string | null,
-): Uint8Array {
+function renderSaved(config: QuickConfig, state: DeviceState, link: LinkAddresses | undefined): Uint8Array {
   const { dns, table, hooks } = config;
   const parts: Uint8Array[] = [];
   const line = (key: string, value: string | number): void =>
@@ -67,9 +58,9 @@ function renderSaved(
     void parts.push(Buffer.from(`${name} = `), encodeKey(bytes));
 
   parts.push(Buffer.from('[Interface]\n'));
-  for (const address of addresses) line('Address', address);
+  for (const address of addressesOf(link)) line('Address', address);
   for (const server of [...dns.servers.map(renderIp), ...dns.search]) line('DNS', server);
-  if (mtu !== null) line('MTU', mtu);
+  if (config.mtu !== null) line('MTU', link?.mtu ?? config.mtu);
   if (table !== 'auto') line('Table', table === 'off' ? table : table.name);
   line('SaveConfig', 'true');
   for (const name of HOOK_NAMES) for (const hook of hooks[name]) line(name, hook);
