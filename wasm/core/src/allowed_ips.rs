@@ -1,6 +1,9 @@
 //! Cryptokey routing: prefix → peer, one table for the whole device, longest prefix first. The same table
 //! answers both questions of WireGuard paper §2: to whom a packet goes, and who may have sent it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use crate::packet::address::{Address, Version};
 
 const NONE: u32 = u32::MAX;
@@ -77,6 +80,8 @@ struct Trie {
     nodes: Vec<Node>,
     free: Vec<u32>,
     root: u32,
+    /// How many prefixes each peer has, none left out: whoever has none is removed without a search.
+    held: HashMap<u32, usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -122,7 +127,7 @@ impl Node {
 
 impl Trie {
     fn new() -> Self {
-        Trie { nodes: Vec::new(), free: Vec::new(), root: NONE }
+        Trie { nodes: Vec::new(), free: Vec::new(), root: NONE, held: HashMap::new() }
     }
 
     fn lookup(&self, bits: u128) -> Option<u32> {
@@ -141,11 +146,13 @@ impl Trie {
     }
 
     fn insert(&mut self, bits: u128, length: u8, peer: u32) {
+        *self.held.entry(peer).or_default() += 1;
         let (parent, at) = self.descend(bits, length);
         let new = match self.nodes.get_mut(at as usize) {
             None => self.allocate(Node::leaf(bits, length, peer)),
             Some(node) if node.length == length && node.bits == bits => {
-                node.peer = peer;
+                let former = std::mem::replace(&mut node.peer, peer);
+                self.lose(former);
                 return;
             }
             Some(&mut node) => {
@@ -172,14 +179,31 @@ impl Trie {
             Some(node) if node.length == length && node.bits == bits && node.peer == peer => node.peer = NONE,
             _ => return false,
         }
+        self.lose(peer);
         self.prune(bits, length);
         true
     }
 
+    /// A peer has one prefix less; `NONE` has none.
+    fn lose(&mut self, peer: u32) {
+        if let Entry::Occupied(mut count) = self.held.entry(peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
     fn remove_peer(&mut self, peer: u32) {
+        let Some(&count) = self.held.get(&peer) else { return };
         // Freed nodes carry no peer, so every hit is a prefix in use.
-        let held: Vec<(u128, u8)> =
-            self.nodes.iter().filter(|node| node.peer == peer).map(|node| (node.bits, node.length)).collect();
+        let held: Vec<(u128, u8)> = self
+            .nodes
+            .iter()
+            .filter(|node| node.peer == peer)
+            .take(count)
+            .map(|node| (node.bits, node.length))
+            .collect();
         for (bits, length) in held {
             self.remove(bits, length, peer);
         }
@@ -363,7 +387,7 @@ mod tests {
         prefixes.iter().for_each(|&prefix| table.insert(prefix, 1));
         table.remove_peer(1);
         for trie in [&table.v4, &table.v6] {
-            assert_eq!((trie.root, trie.nodes.len()), (NONE, trie.free.len()));
+            assert_eq!((trie.root, trie.nodes.len(), trie.held.len()), (NONE, trie.free.len(), 0));
         }
     }
 }
