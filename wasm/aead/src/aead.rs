@@ -39,6 +39,10 @@ impl UnboundKey {
         }
         Ok(Self { words })
     }
+
+    pub(crate) fn duplicate(&self) -> Self {
+        Self { words: self.words }
+    }
 }
 
 impl Drop for UnboundKey {
@@ -51,11 +55,12 @@ impl Drop for UnboundKey {
 ///
 /// INVARIANT: no two texts are sealed under one key and nonce. boringtun upholds it with a 64-bit counter per session.
 pub struct LessSafeKey {
-    key: UnboundKey,
+    pub(crate) key: UnboundKey,
 }
 
 impl LessSafeKey {
     pub fn new(key: UnboundKey) -> Self {
+        crate::capture::bound(&key);
         Self { key }
     }
 

@@ -10,7 +10,7 @@ use crate::host::Millis;
 use crate::noise::Timestamp;
 
 /// Initiations of one peer lie at least this far apart: 50 a second, as Linux has it.
-const LEAST_INTERVAL_MS: Millis = 20;
+pub const LEAST_INTERVAL_MS: Millis = 20;
 /// Keys of removed peers whose timestamps are kept: more than any set of peers that is replaced at once.
 const MOST_FORMER_PEERS: usize = 16_384;
 

@@ -14,7 +14,7 @@ impl IndexBase {
         self.0
     }
 
-    fn of(receiver_index: u32) -> IndexBase {
+    pub fn of(receiver_index: u32) -> IndexBase {
         IndexBase(receiver_index >> 8)
     }
 }

@@ -20,9 +20,11 @@ mod offload;
 mod outbound;
 mod packet;
 mod peer;
+mod replay_window;
 mod sessions;
 mod staging;
 mod timers;
+mod tunnel;
 mod write_arena;
 
 use std::cell::RefCell;

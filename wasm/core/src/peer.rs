@@ -1,12 +1,8 @@
-//! One peer: boringtun's `Tunn` and what it lacks around it: confirmation of sessions, staging, keepalives,
-//! roaming, counts of whole messages. `docs/deviations.md` lists each gap; rows are named where they close.
+//! One peer: its handshakes (`tunnel.rs`), its sessions (`sessions.rs`) and what ties them together: staging, timers,
+//! roaming, counts of whole messages. `docs/deviations.md` lists what boringtun lacks; rows are named where they close.
 //!
-//! INVARIANT: boringtun only moves its clock in `update_timers`, so every entry here first calls `advance`,
-//! which is what ends a session at 180 s however long the lane was stopped (row 5).
-
-use boringtun::noise::errors::WireGuardError;
-use boringtun::noise::{Tunn, TunnResult};
-use boringtun::x25519::PublicKey;
+//! INVARIANT: boringtun only moves its clock in `update_timers`, so every entry here first calls `advance`. Sessions do
+//! not depend on it: they look at the time of each packet (row 5).
 
 use crate::admission::{Admission, StaticShared};
 use crate::arena::SendQueue;
@@ -16,18 +12,14 @@ use crate::device::PeerSettings;
 use crate::handshake_gate::Identity;
 use crate::host::Millis;
 use crate::index_table::{IndexBase, IndexTable};
-use crate::message::{
-    INITIATION_BYTES, InitiationFields, Message, REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, RESPONSE_BYTES,
-    TRANSPORT_OVERHEAD_BYTES,
-};
+use crate::message::{INITIATION_BYTES, InitiationFields, RESPONSE_BYTES, TRANSPORT_OVERHEAD_BYTES};
 use crate::noise::OpenedStatic;
 use crate::packet::address::Endpoint;
 use crate::sessions::Sessions;
 use crate::staging::{Staged, StagingBudget};
 use crate::timers::Timers;
+use crate::tunnel::{Due, HANDSHAKE_ROOM, Tunnel};
 
-/// Room boringtun is given for a handshake message; it panics on less than 148 bytes (row 27).
-const HANDSHAKE_ROOM: usize = 256;
 /// boringtun's clock is at most this old when a packet is handled.
 const ADVANCE_EVERY_MS: Millis = 200;
 
@@ -47,8 +39,11 @@ pub struct Peer {
     id: u32,
     public_key: [u8; 32],
     preshared_key: Option<Key>,
-    /// Made when the first handshake is, and its place in the index table with it.
-    tunnel: Option<(Box<Tunn>, IndexBase)>,
+    tunnel: Option<Tunnel>,
+    /// Indices of tunnels that are gone, with sessions that are not.
+    retired: Vec<IndexBase>,
+    /// A key has changed: a handshake is to follow while the sessions made with the old one last.
+    renewal_due: bool,
     endpoint: Endpoint,
     sessions: Sessions,
     staged: Staged,
@@ -77,6 +72,8 @@ impl Peer {
             public_key: settings.public_key,
             preshared_key: settings.preshared_key,
             tunnel: None,
+            retired: Vec::new(),
+            renewal_due: false,
             endpoint: settings.endpoint,
             sessions: Sessions::default(),
             staged: Staged::default(),
@@ -129,82 +126,98 @@ impl Peer {
         }
     }
 
-    /// A key that goes into handshakes has changed.
+    /// A key that goes into handshakes has changed. No new session comes of the old one: what is under way is dropped.
+    /// The sessions there are go on until a new one replaces them or their time is up, so that nothing is lost
+    /// (row 17); one is asked for at once. Without any key they end here.
     pub fn renew_tunnel(&mut self, shared: &mut Shared) {
-        if let Some((_, index)) = self.tunnel.take() {
-            shared.indices.release(index);
-        }
-        self.sessions.clear();
+        self.retire_tunnel(shared);
         self.timers.completed();
+        self.renewal_due = self.sessions.any();
+        self.advanced = None; // the next tick looks at once
+        if shared.identity.is_none() {
+            self.release(shared);
+        }
     }
 
+    /// Ends all sessions and gives back what is shared.
     pub fn release(&mut self, shared: &mut Shared) {
-        self.staged.clear(&mut shared.staging);
-        self.renew_tunnel(shared);
+        let staged = self.staged.clear(&mut shared.staging);
+        shared.counters.drop_many(DropReason::StagedExpired, staged);
+        self.sessions.clear();
+        self.renewal_due = false;
+        self.retire_tunnel(shared);
     }
 
-    /// boringtun's half of this peer, made now if there is none. `None` while we have no key.
-    fn tunnel(&mut self, shared: &mut Shared) -> Option<&mut Tunn> {
+    /// Drops boringtun's half. Its indices are kept while a session answers to them.
+    fn retire_tunnel(&mut self, shared: &mut Shared) {
+        self.retired.extend(self.tunnel.take().map(|tunnel| tunnel.index()));
+        self.release_unused_bases(shared);
+    }
+
+    fn release_unused_bases(&mut self, shared: &mut Shared) {
+        let sessions = &mut self.sessions;
+        self.retired.retain(|&base| {
+            let is_used = sessions.use_base(base);
+            if !is_used {
+                shared.indices.release(base);
+            }
+            is_used
+        });
+    }
+
+    /// boringtun's half, made now if there is none. `None` while we have no key.
+    fn tunnel(&mut self, shared: &mut Shared) -> Option<&mut Tunnel> {
         if self.tunnel.is_none() {
             let identity = shared.identity.as_ref()?;
             let index = shared.indices.assign(self.id)?;
-            let tunnel = Tunn::new(
-                identity.private(),
-                PublicKey::from(self.public_key),
-                self.preshared_key.as_deref().copied(),
-                None, // row 6: its persistent keepalive comes late, needlessly, then not at all
-                index.tunnel_index(),
-                Some(identity.limiter()),
-            );
-            self.tunnel = Some((Box::new(tunnel), index));
+            self.tunnel = Some(Tunnel::new(identity, self.public_key, self.preshared_key.as_ref(), index));
         }
-        self.tunnel.as_mut().map(|(tunnel, _)| &mut **tunnel)
+        self.tunnel.as_mut()
     }
 
-    /// Does what time alone makes due: retries, rekeys, expiry, keepalives. Cheap when nothing is.
+    /// Does what time alone makes due: retries, expiry, keepalives. Cheap when nothing is.
     pub fn advance(&mut self, now: Millis, shared: &mut Shared) {
-        if self.advanced.is_some_and(|at| now < at + ADVANCE_EVERY_MS) || self.timers.holds_retry(now) {
+        if self.advanced.is_some_and(|at| now < at + ADVANCE_EVERY_MS) {
             return;
         }
         self.advanced = Some(now);
         self.sessions.expire(now);
-        self.update_tunnel(now, shared);
+        self.release_unused_bases(shared);
+        if !self.timers.holds_retry(now) {
+            self.advance_tunnel(now, shared);
+        }
         if self.timers.take_unanswered(now) {
             self.forget_source();
             self.initiate(now, shared);
         }
         let owed = self.timers.take_keepalive(now);
         let persistent = self.timers.take_persistent(now);
-        if self.can_send() {
+        if self.sessions.can_send(now) {
             self.flush_staged(now, shared);
             if owed || persistent {
                 self.send_keepalive(now, shared);
             }
-        } else if persistent {
+            if self.renewal_due {
+                self.initiate(now, shared);
+            }
+        } else if persistent || !self.staged.is_empty() {
             self.initiate(now, shared); // row 6: this is also what revives a tunnel that expired in an outage
         }
     }
 
-    /// Lets boringtun retry, rekey and expire. Its own keepalives are early, late or missing (rows 6 and 7), so
-    /// they stay here unsent; an initiation it made must leave, or it would wait for the answer for 90 s.
-    fn update_tunnel(&mut self, now: Millis, shared: &mut Shared) {
-        let (Some((tunnel, _)), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else {
-            return;
-        };
-        match tunnel.update_timers(room) {
-            TunnResult::WriteToNetwork(message) if message.len() == INITIATION_BYTES => {
-                if self.timers.awaits_response() {
-                    self.forget_source(); // a repetition: in case it is why nobody answered
-                }
+    fn advance_tunnel(&mut self, now: Millis, shared: &mut Shared) {
+        let (Some(tunnel), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else { return };
+        match tunnel.advance(room) {
+            Due::Nothing => {}
+            Due::Initiation => {
+                self.forget_source(); // in case it is why nobody answered
                 self.sent_initiation(now, shared);
             }
-            TunnResult::Err(WireGuardError::ConnectionExpired) => {
-                // Row 10: no session any more, not a failure. The next packet or keepalive starts anew.
-                self.sessions.clear();
+            Due::Expired => {
+                // Row 10: not a failure. Sessions live their time; the next packet or keepalive starts anew.
                 let expired = self.staged.clear(&mut shared.staging);
                 shared.counters.drop_many(DropReason::StagedExpired, expired);
             }
-            _ => {}
         }
     }
 
@@ -218,7 +231,7 @@ impl Peer {
         }
         self.advance(now, shared);
         if self.staged.is_empty() {
-            match self.seal(packet, shared) {
+            match self.seal(packet, now, shared) {
                 Sealed::Sent => return self.timers.sent_data(now),
                 Sealed::ArenaFull => return shared.counters.drop(DropReason::ArenaFull),
                 Sealed::NoSession => {}
@@ -226,42 +239,33 @@ impl Peer {
         }
         let dropped = self.staged.push(packet, &mut shared.staging);
         shared.counters.drop_many(DropReason::StagedOverflow, dropped);
-        if self.can_send() {
+        if self.sessions.can_send(now) {
             self.flush_staged(now, shared);
         } else {
             self.initiate(now, shared);
         }
     }
 
-    /// Seals `packet` on the current session and queues the message, if that session is confirmed (row 4).
-    fn seal(&mut self, packet: &[u8], shared: &mut Shared) -> Sealed {
-        if !self.can_send() {
+    /// Seals `packet` on the current session and queues the message; asks for a new session if this one is old.
+    fn seal(&mut self, packet: &[u8], now: Millis, shared: &mut Shared) -> Sealed {
+        if !self.sessions.can_send(now) {
             return Sealed::NoSession;
         }
-        let Some((tunnel, _)) = &mut self.tunnel else { return Sealed::NoSession };
         let Some(room) = shared.send.room(packet.len() + TRANSPORT_OVERHEAD_BYTES) else {
             return Sealed::ArenaFull;
         };
-        let TunnResult::WriteToNetwork(message) = tunnel.encapsulate(packet, room) else {
-            return Sealed::NoSession;
-        };
-        let length = message.len();
-        match Message::parse(message) {
-            Some(Message::Transport { receiver, counter })
-                if counter < REKEY_AFTER_MESSAGES && self.sessions.may_send_on(receiver) =>
-            {
-                self.transmit(length, shared);
-                Sealed::Sent
-            }
-            // Past Rekey-After-Messages (row 2) or unconfirmed: this session is not for sending.
-            _ => Sealed::NoSession,
+        let Some(length) = self.sessions.seal(packet, room, now) else { return Sealed::NoSession };
+        self.transmit(length, shared);
+        if self.sessions.wants_renewal(now) {
+            self.initiate(now, shared);
         }
+        Sealed::Sent
     }
 
     /// Sends what was staged, oldest first, as far as the arena reaches; the rest goes with the next `advance`.
     fn flush_staged(&mut self, now: Millis, shared: &mut Shared) {
         while let Some(packet) = self.staged.pop(&mut shared.staging) {
-            match self.seal(&packet, shared) {
+            match self.seal(&packet, now, shared) {
                 Sealed::Sent => self.timers.sent_data(now),
                 Sealed::ArenaFull | Sealed::NoSession => {
                     self.staged.put_back(packet, &mut shared.staging);
@@ -272,31 +276,25 @@ impl Peer {
     }
 
     fn send_keepalive(&mut self, now: Millis, shared: &mut Shared) {
-        if let Sealed::Sent = self.seal(&[], shared) {
+        if let Sealed::Sent = self.seal(&[], now, shared) {
             self.timers.sent(now);
         }
     }
 
     /// Starts a handshake unless one is under way or has just begun.
     fn initiate(&mut self, now: Millis, shared: &mut Shared) {
-        if !self.endpoint.is_set() || self.timers.has_just_initiated(now) {
+        if !self.endpoint.is_set() || self.timers.has_just_initiated(now) || self.tunnel(shared).is_none() {
             return;
         }
-        if self.tunnel(shared).is_none() {
-            return;
-        }
-        let (Some((tunnel, _)), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else {
-            return;
-        };
-        if let TunnResult::WriteToNetwork(message) = tunnel.format_handshake_initiation(room, false)
-            && message.len() == INITIATION_BYTES
-        {
+        let (Some(tunnel), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else { return };
+        if tunnel.initiate(room) {
             self.sent_initiation(now, shared);
         }
     }
 
     fn sent_initiation(&mut self, now: Millis, shared: &mut Shared) {
         shared.initiations += 1;
+        self.renewal_due = false;
         self.timers.sent_initiation(now);
         self.transmit(INITIATION_BYTES, shared);
     }
@@ -307,13 +305,6 @@ impl Peer {
             shared.send.push(length, self.endpoint, self.id);
             self.tx_bytes += length as u64;
         }
-    }
-
-    /// Whether a session exists that both sides have confirmed. `time_since_last_handshake` is boringtun's only
-    /// word on whether its current slot holds one; without, `encapsulate` would queue (rows 11 and 12).
-    fn can_send(&self) -> bool {
-        self.sessions.has_confirmed()
-            && self.tunnel.as_ref().is_some_and(|(tunnel, _)| tunnel.time_since_last_handshake().is_some())
     }
 
     /// Whether an initiation in this peer's name is its own and newer than all before it (rows 13 and 18). What passes
@@ -341,18 +332,11 @@ impl Peer {
     ) -> Result<(), DropReason> {
         self.advance(now, shared);
         self.tunnel(shared);
-        let (tunnel, _) = self.tunnel.as_mut().ok_or(DropReason::NoIdentity)?;
+        let tunnel = self.tunnel.as_mut().ok_or(DropReason::NoIdentity)?;
         let room = shared.send.room(HANDSHAKE_ROOM).ok_or(DropReason::ArenaFull)?;
-        let local = match tunnel.decapsulate(None, datagram, room) {
-            TunnResult::WriteToNetwork(response) => match Message::parse(response) {
-                Some(Message::Response { sender: local, .. }) => local,
-                _ => return Err(DropReason::BadHandshake),
-            },
-            TunnResult::Err(error) => return Err(handshake_fault(&error)),
-            _ => return Err(DropReason::BadHandshake),
-        };
+        let (local, keys) = tunnel.answer(datagram, room)?;
         self.heard_from(datagram.len(), from);
-        self.sessions.responded(local, sender, now);
+        self.sessions.responded((local, sender), keys, now);
         self.timers.received(now);
         self.timers.sent(now);
         self.transmit(RESPONSE_BYTES, shared);
@@ -369,76 +353,52 @@ impl Peer {
         shared: &mut Shared,
     ) -> Result<(), DropReason> {
         self.advance(now, shared);
-        let (tunnel, _) = self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?;
-        let room = shared.send.room(HANDSHAKE_ROOM).ok_or(DropReason::ArenaFull)?;
-        let length = match tunnel.decapsulate(None, datagram, room) {
-            TunnResult::WriteToNetwork(keepalive) => keepalive.len(),
-            TunnResult::Err(error) => return Err(handshake_fault(&error)),
-            _ => return Err(DropReason::BadHandshake),
-        };
+        let keys = self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?.complete(datagram)?;
         self.heard_from(datagram.len(), from);
-        self.sessions.established(receiver, sender, now);
+        self.sessions.established((receiver, sender), keys, now);
         self.last_handshake = Some(now);
         self.timers.completed();
         self.timers.received(now);
         if self.staged.is_empty() {
-            self.transmit(length, shared); // the keepalive that confirms the session
-            self.timers.sent(now);
+            self.send_keepalive(now, shared); // it confirms the session
         } else {
-            self.flush_staged(now, shared); // data confirms it as well; the keepalive's counter is skipped
+            self.flush_staged(now, shared); // data confirms it as well
         }
         Ok(())
     }
 
     /// A cookie reply: only kept. It moves no endpoint and starts nothing (row 21).
     pub fn receive_cookie_reply(&mut self, datagram: &[u8]) -> Result<(), DropReason> {
-        let mut room = [0; HANDSHAKE_ROOM];
-        let (tunnel, _) = self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?;
-        match tunnel.decapsulate(None, datagram, &mut room) {
-            TunnResult::Done => Ok(()),
-            _ => Err(DropReason::BadCookieReply),
-        }
+        self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?.take_cookie(datagram)
     }
 
     /// A transport message with our index `receiver`. `room` takes the packet and must be as long as the
-    /// datagram. Returns the bytes of the packet; 0 is a keepalive.
+    /// datagram. Returns the bytes of the packet with its padding; 0 is a keepalive.
     pub fn receive_transport(
         &mut self,
         datagram: &[u8],
-        (receiver, counter): (u32, u64),
+        message: (u32, u64),
         from: Endpoint,
         room: &mut [u8],
         now: Millis,
         shared: &mut Shared,
     ) -> Result<usize, DropReason> {
-        if counter >= REJECT_AFTER_MESSAGES {
-            return Err(DropReason::CounterLimit); // row 2: 2^64 − 1 would reset boringtun's window
-        }
         self.advance(now, shared);
-        let (tunnel, _) = self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?;
-        let inside = match tunnel.decapsulate(None, datagram, room) {
-            TunnResult::Done => Ok(0),
-            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
-                Ok(packet.len())
-            }
-            // Row 25: form and index were checked, so this one is authentic and wrong only inside.
-            TunnResult::Err(WireGuardError::InvalidPacket) => Err(DropReason::InnerMalformed),
-            TunnResult::Err(error) => return Err(transport_fault(&error)),
-            TunnResult::WriteToNetwork(_) => return Err(DropReason::BadHandshake),
-        };
+        let opened = self.sessions.open(message, datagram, room, now)?;
         self.heard_from(datagram.len(), from);
-        if self.sessions.received_on(receiver) {
-            self.last_handshake = Some(now);
-            self.timers.completed();
-        }
-        match inside {
-            Ok(0) => self.timers.received(now),
+        match opened.length {
+            0 => self.timers.received(now),
             _ => self.timers.received_data(now),
         }
-        if !self.staged.is_empty() && self.can_send() {
+        if opened.confirms {
+            self.last_handshake = Some(now);
+            self.timers.completed();
             self.flush_staged(now, shared);
         }
-        inside
+        if opened.wants_renewal {
+            self.initiate(now, shared);
+        }
+        Ok(opened.length)
     }
 
     /// Something authentic came in: the endpoint follows it at once. WireGuard paper §2.1.
@@ -452,20 +412,4 @@ enum Sealed {
     Sent,
     NoSession,
     ArenaFull,
-}
-
-fn handshake_fault(error: &WireGuardError) -> DropReason {
-    match error {
-        WireGuardError::InvalidMac => DropReason::BadMac1,
-        WireGuardError::WrongTai64nTimestamp => DropReason::ReplayedInitiation,
-        _ => DropReason::BadHandshake,
-    }
-}
-
-fn transport_fault(error: &WireGuardError) -> DropReason {
-    match error {
-        WireGuardError::NoCurrentSession | WireGuardError::WrongIndex => DropReason::UnknownIndex,
-        WireGuardError::InvalidCounter | WireGuardError::DuplicateCounter => DropReason::ReplayedCounter,
-        _ => DropReason::BadTag,
-    }
 }

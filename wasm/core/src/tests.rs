@@ -254,6 +254,22 @@ fn data_received_is_answered_by_one_keepalive_after_ten_seconds() {
 }
 
 #[test]
+fn a_packet_after_idleness_starts_no_handshake() {
+    let mut pair = Pair::new(Options::default());
+    pair.a_sends(64);
+    pair.b_sends(64);
+    for idle in [14_000, 16_000, 60_000] {
+        pair.pass(idle, true);
+        let frame = packet(pair.a.overlay, pair.b.overlay, 64);
+        let sent = pair.a.send(&frame);
+        let mut wire = pair.a.tick(); // a tick between a packet and its answer
+        wire.extend(pair.carry(sent, vec![]));
+        wire.extend(pair.b_sends(64));
+        assert!(wire.iter().all(|message| message[0] == 4), "{idle} ms: {:?}", types(&wire));
+    }
+}
+
+#[test]
 fn persistent_keepalive_holds_the_tunnel_through_hours_and_an_outage() {
     let mut pair = Pair::new(Options { persistent: [25, 0], ..Options::default() });
     let wire = pair.pass(600_000, true);
@@ -337,8 +353,7 @@ fn a_key_older_than_180_s_passes_nothing_however_long_the_stop() {
     assert_eq!(pair.b.delivered.len(), 1);
 }
 
-/// b answers ten initiations of a and none of the answers arrives: b's ring of eight is full of sessions that
-/// nobody confirmed.
+/// b answers ten initiations of a and none of the answers arrives.
 fn lose_ten_responses(pair: &mut Pair) {
     let frame = packet(pair.a.overlay, pair.b.overlay, 64);
     let mut answered = 0;
@@ -355,22 +370,30 @@ fn lose_ten_responses(pair: &mut Pair) {
 
 #[test]
 fn no_data_on_a_session_the_peer_has_not_confirmed() {
-    for had_a_session in [false, true] {
-        let mut pair = Pair::new(Options::default());
-        if had_a_session {
-            pair.a_sends(64);
-        }
-        lose_ten_responses(&mut pair);
-        for _ in 0..5 {
-            let sent = pair.b.send(&packet(pair.b.overlay, pair.a.overlay, 64));
-            assert!(sent.iter().all(|message| message[0] == 1), "{:?}", types(&sent));
-        }
-        pair.jump(6_000);
-        let from_b = pair.b.tick();
-        pair.carry(vec![], from_b);
-        pair.b_sends(64);
-        assert!(!pair.a.delivered.is_empty(), "and the tunnel comes back");
+    let mut pair = Pair::new(Options::default());
+    lose_ten_responses(&mut pair);
+    for _ in 0..5 {
+        let sent = pair.b.send(&packet(pair.b.overlay, pair.a.overlay, 64));
+        assert!(sent.iter().all(|message| message[0] == 1), "{:?}", types(&sent));
     }
+    pair.jump(6_000);
+    let from_b = pair.b.tick();
+    pair.carry(vec![], from_b);
+    pair.b_sends(64);
+    assert!(!pair.a.delivered.is_empty(), "and the tunnel comes back");
+}
+
+#[test]
+fn a_good_session_goes_on_while_handshakes_fail() {
+    let mut pair = Pair::new(Options::default());
+    pair.a_sends(64);
+    let sent = pair.b.send(&packet(pair.b.overlay, pair.a.overlay, 64));
+    pair.carry(vec![], sent);
+    lose_ten_responses(&mut pair);
+    let sent = pair.b.send(&packet(pair.b.overlay, pair.a.overlay, 64));
+    assert_eq!(types(&sent), [4], "not on the ten that nobody confirmed");
+    pair.a.receive(&sent[0], pair.b.place);
+    assert_eq!(pair.a.delivered.len(), 2);
 }
 
 #[test]
@@ -410,6 +433,32 @@ fn the_endpoint_follows_authentic_messages_only() {
     assert_eq!(pair.b.device.status(PEER).unwrap().endpoint, place(79, 5));
     assert_eq!(pair.b.drops(DropReason::SourceNotAllowed), 1);
     assert_eq!(pair.b.delivered.len(), 2);
+}
+
+#[test]
+fn an_authentic_message_with_a_bad_inside_is_counted_and_its_peer_followed() {
+    let mut pair = Pair::new(Options::default());
+    pair.a_sends(64);
+    let mut bad: Vec<Vec<u8>> = [0, 10, 19, 65]
+        .into_iter()
+        .map(|total_length: u16| {
+            let mut inside = packet(pair.a.overlay, pair.b.overlay, 64);
+            inside[2..4].copy_from_slice(&total_length.to_be_bytes());
+            inside
+        })
+        .collect();
+    bad.extend([vec![0x45; 16], vec![0x60; 32], vec![0; 64]]);
+    for (n, inside) in bad.iter().enumerate() {
+        let (peer, shared) = pair.a.device.peer_and_shared(PEER).unwrap();
+        shared.send.clear();
+        peer.send(inside, pair.now, shared);
+        let sealed = pair.a.drain();
+        let from = place(80, 1_000 + n as u16);
+        assert!(pair.b.receive(&sealed[0], from).is_empty());
+        assert_eq!(pair.b.drops(DropReason::InnerMalformed), n as u64 + 1, "{inside:02x?}");
+        assert_eq!(pair.b.device.status(PEER).unwrap().endpoint, from);
+    }
+    assert_eq!(pair.b.delivered.len(), 1);
 }
 
 #[test]
@@ -453,17 +502,18 @@ fn every_bit_flip_is_dropped_and_burns_no_counter() {
 }
 
 #[test]
-fn late_packets_pass_once_each_a_thousand_deep() {
+fn late_packets_pass_once_each_eight_thousand_deep() {
     let mut pair = Pair::new(Options::default());
     pair.a_sends(64);
     let frame = packet(pair.a.overlay, pair.b.overlay, 64);
-    let mut sealed: Vec<Vec<u8>> = (0..1_000).flat_map(|_| pair.a.send(&frame)).collect();
+    let mut sealed: Vec<Vec<u8>> = (0..8_200).flat_map(|_| pair.a.send(&frame)).collect();
     sealed.reverse();
-    for message in sealed.iter().chain(&sealed) {
+    let (in_window, too_late) = sealed.split_at(8_128);
+    for message in in_window.iter().chain(in_window).chain(too_late) {
         pair.b.receive(message, pair.a.place);
     }
-    assert_eq!(pair.b.delivered.len(), 1_001);
-    assert_eq!(pair.b.drops(DropReason::ReplayedCounter), 1_000);
+    assert_eq!(pair.b.delivered.len(), 1 + in_window.len());
+    assert_eq!(pair.b.drops(DropReason::ReplayedCounter), (in_window.len() + too_late.len()) as u64);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One peer's own timers. boringtun has the handshake's; the three here it lacks or gets wrong
 //! (`docs/deviations.md`, rows 6 to 9). WireGuard paper §6.5, Linux `drivers/net/wireguard/timers.c`.
 
+use crate::admission::LEAST_INTERVAL_MS;
 use crate::host::{self, Millis};
 
 const KEEPALIVE_TIMEOUT_MS: Millis = 10_000;
@@ -20,6 +21,8 @@ pub struct Timers {
     persistent_due: Option<Millis>,
     /// When our last initiation left, and the jitter before its repetition.
     initiated: Option<(Millis, Millis)>,
+    /// No initiation before: a peer takes 50 a second, with timestamps that differ on the grid.
+    initiate_from: Millis,
 }
 
 impl Timers {
@@ -33,6 +36,7 @@ impl Timers {
             persistent_ms: None,
             persistent_due: None,
             initiated: None,
+            initiate_from: 0,
         };
         timers.set_persistent(persistent_seconds, now);
         timers
@@ -59,6 +63,7 @@ impl Timers {
 
     pub fn sent_initiation(&mut self, now: Millis) {
         self.initiated = Some((now, jitter()));
+        self.initiate_from = now + LEAST_INTERVAL_MS;
         self.put_off_persistent(now);
     }
 
@@ -76,7 +81,7 @@ impl Timers {
         }
     }
 
-    /// The peer answered our initiation.
+    /// The peer answered our initiation, or no answer to it counts any more.
     pub fn completed(&mut self) {
         self.initiated = None;
     }
@@ -115,14 +120,9 @@ impl Timers {
         due
     }
 
-    /// An initiation left, and the peer has not answered it.
-    pub fn awaits_response(&self) -> bool {
-        self.initiated.is_some()
-    }
-
     /// An initiation is younger than Rekey-Timeout: none may follow yet.
     pub fn has_just_initiated(&self, now: Millis) -> bool {
-        self.initiated.is_some_and(|(at, _)| now < at + REKEY_TIMEOUT_MS)
+        now < self.initiate_from || self.initiated.is_some_and(|(at, _)| now < at + REKEY_TIMEOUT_MS)
     }
 
     /// The time between Rekey-Timeout and its jitter: boringtun has none, so its tick is held back.
