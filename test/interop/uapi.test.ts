@@ -38,10 +38,9 @@ afterAll(async () => {
 
 /** Without the port that was any, and with peers and their prefixes in one order: that is left open. */
 function comparable(answer: string): string[] {
-  const [device = '', ...peers] = answer.replace(/listen_port=\d+\n/, '').split(/(?=^public_key=)/m);
-  const [, end = ''] = /(errno=.*\n\n)$/.exec(answer) ?? [];
-  const sorted = peers.map((peer) => peer.replace(end, '').split('\n').sort().join('\n'));
-  return [device, ...sorted.sort(), end];
+  const [, body = '', end = ''] = /^(.*?)(errno=.*)$/s.exec(answer.replace(/listen_port=\d+\n/, '')) ?? [];
+  const blocks = body.split(/(?=^public_key=)/m).filter((block) => block !== '');
+  return [...blocks.map((block) => block.split('\n').sort().join('\n')).sort(), end];
 }
 
 async function both(request: string): Promise<[string, string]> {
