@@ -43,6 +43,7 @@ test('it exports and imports what the wrapper knows, and nothing else', () => {
     'drop_reason_name',
     'inbound',
     'layout',
+    'lookup',
     'memory',
     'outbound',
     'peer_status',

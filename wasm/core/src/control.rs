@@ -8,13 +8,14 @@
 //! set_preshared_key 0 preshared key 32 │ 32 has psk u8
 //! allow        0 address 16 (IPv4 in the first four)
 //! peer_status  0 endpoint 40 │ 40 rx bytes u64 │ 48 tx bytes u64 │ 56 last handshake ms f64, −1 = never
+//! lookup       0 addresses, 16 bytes each (IPv4 in the first four); each one's peer u32 comes back in the place of its first four
 //! seal, open   0 key 32 │ 32 nonce 12 │ 44 additional data, then text, then 16 bytes of tag
 //! ```
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::allowed_ips::Prefix;
+use crate::allowed_ips::{AllowedIps, NO_PEER, Prefix};
 use crate::arena::CONTROL_BYTES;
 use crate::device::{PeerSettings, Refusal};
 use crate::packet::address::{Address, Endpoint, Version};
@@ -25,6 +26,8 @@ pub type Key = Zeroizing<[u8; 32]>;
 
 const AEAD_TEXT: usize = 44;
 const TAG_BYTES: usize = 16;
+/// Addresses looked up at once, as many as frames are taken in by one call.
+const LOOKUP_GROUP: usize = 64;
 
 pub struct ControlBlock {
     bytes: Box<[u8]>,
@@ -111,6 +114,33 @@ impl ControlBlock {
         self.write(&fields.concat());
     }
 
+    /// Puts in place of each of `count` addresses the peer it belongs to, `u32::MAX` for none. Returns how many have one.
+    pub fn lookup(&mut self, family: u32, count: usize, table: &AllowedIps) -> Result<i32, Refusal> {
+        let version = Version::parse(family).ok_or(Refusal::BadArgument)?;
+        let (blocks, _) = self.bytes.as_chunks_mut::<16>();
+        let blocks = blocks.get_mut(..count).ok_or(Refusal::CountTooLarge)?;
+        let mut found = 0;
+        for blocks in blocks.chunks_mut(LOOKUP_GROUP) {
+            let mut addresses = [Address::v4([0; 4]); LOOKUP_GROUP];
+            let mut peers = [NO_PEER; LOOKUP_GROUP];
+            for (address, block) in addresses.iter_mut().zip(&*blocks) {
+                let [a, b, c, d, ..] = *block;
+                *address = match version {
+                    Version::V4 => Address::v4([a, b, c, d]),
+                    Version::V6 => Address::v6(*block),
+                };
+            }
+            let (addresses, _) = addresses.split_at(blocks.len());
+            let (peers, _) = peers.split_at_mut(blocks.len());
+            table.lookup_all(addresses, peers);
+            for (block, peer) in blocks.iter_mut().zip(&*peers) {
+                found += i32::from(*peer != NO_PEER);
+                block.iter_mut().zip(peer.to_le_bytes()).for_each(|(to, from)| *to = from);
+            }
+        }
+        Ok(found)
+    }
+
     /// Seals or opens what lies in the block, so that the AEAD of this very build can be held against vectors and
     /// timed from outside. Returns the bytes of text, or a refusal when the tag does not verify.
     pub fn aead(&mut self, seal: bool, aad_length: usize, text_length: usize) -> Result<i32, Refusal> {
@@ -123,8 +153,8 @@ impl ControlBlock {
             .checked_add(TAG_BYTES)
             .filter(|&end| end <= CONTROL_BYTES)
             .ok_or(Refusal::BadArgument)?;
-        let aad = self.bytes.get(AEAD_TEXT..aad_end).ok_or(Refusal::BadArgument)?.to_vec();
-        let sealed = self.bytes.get_mut(aad_end..end).ok_or(Refusal::BadArgument)?;
+        let block = self.bytes.get_mut(AEAD_TEXT..end).ok_or(Refusal::BadArgument)?;
+        let (aad, sealed) = block.split_at_mut_checked(aad_length).ok_or(Refusal::BadArgument)?;
         let key = UnboundKey::new(&CHACHA20_POLY1305, &*key)
             .map(LessSafeKey::new)
             .map_err(|_| Refusal::BadArgument)?;

@@ -20,6 +20,8 @@ mod offload;
 mod outbound;
 mod packet;
 mod peer;
+mod prefix_buckets;
+mod prefix_tree;
 mod replay_window;
 mod sessions;
 mod staging;
@@ -220,6 +222,13 @@ pub extern "C" fn drop_reason_name(index: u32) -> i32 {
         let name = DropReason::NAMES.get(index as usize).ok_or(Refusal::BadArgument)?;
         Ok(block.write(name.as_bytes()))
     })
+}
+
+/// Puts in place of each of the first `count` addresses in the control block the id of the peer it belongs to. Returns how
+/// many belong to one.
+#[unsafe(no_mangle)]
+pub extern "C" fn lookup(family: u32, count: u32) -> i32 {
+    control(|block| device::with(|device| block.lookup(family, count as usize, &device.allowed_ips)))
 }
 
 /// Seals (`seal` ≠ 0) or opens what lies in the control block: for vectors and measurements of this build.

@@ -1,12 +1,14 @@
-//! The walk of a frame from the TUN device: header → longest prefix → peer → split → pad → encapsulate → send column.
-//! What fails is counted; the sender learns nothing yet.
+//! The walk of a frame from the TUN device: header → longest prefix, for all frames of a batch together → peer → split →
+//! pad → encapsulate → send column. What fails is counted; the sender learns nothing yet.
 
-use crate::arena::{Intake, ReadPacket};
+use crate::allowed_ips::NO_PEER;
+use crate::arena::{Intake, READ_SLOTS, ReadPacket};
 use crate::counters::DropReason;
 use crate::device::Device;
 use crate::host::{self, Millis};
 use crate::offload::split::{Segment, Split};
 use crate::offload::vnet::{VNET_HEADER_BYTES, VnetHeader};
+use crate::packet::address::Address;
 use crate::packet::ip::IpHeader;
 
 /// Packets are padded to a multiple of this. WireGuard paper §5.4.6.
@@ -17,9 +19,10 @@ impl Device {
     pub fn outbound(&mut self, intake: &mut Intake, count: usize) -> usize {
         let now = host::now();
         self.shared.send.clear();
-        for slot in 0..count {
+        let routes = self.route(intake, count);
+        for (slot, &id) in routes.iter().enumerate().take(count) {
             let taken = match intake.read.frame(slot) {
-                Some((header, packet)) => self.take_frame(header, packet, now),
+                Some((header, packet)) => self.take_frame(header, packet, id, now),
                 None => Err(DropReason::FrameMalformed),
             };
             if let Err(reason) = taken {
@@ -29,16 +32,30 @@ impl Device {
         self.shared.send.count()
     }
 
+    /// The peer of each frame, all looked up together: what one waits for from memory, the others wait for meanwhile.
+    fn route(&self, intake: &mut Intake, count: usize) -> [u32; READ_SLOTS] {
+        let mut destinations = [Address::v4([0; 4]); READ_SLOTS];
+        let mut peers = [NO_PEER; READ_SLOTS];
+        for (slot, destination) in destinations.iter_mut().enumerate().take(count) {
+            let packet = intake.read.frame(slot).and_then(|(_, packet)| IpHeader::parse(packet.packet()));
+            *destination = packet.map_or(*destination, |header| header.destination);
+        }
+        if let (Some(destinations), Some(peers)) = (destinations.get(..count), peers.get_mut(..count)) {
+            self.allowed_ips.lookup_all(destinations, peers);
+        }
+        peers
+    }
+
     /// A superpacket is parsed and routed once; its segments differ in what the peer never looks at.
     fn take_frame(
         &mut self,
         header: &[u8; VNET_HEADER_BYTES],
         mut packet: ReadPacket<'_>,
+        id: u32,
         now: Millis,
     ) -> Result<(), DropReason> {
         let vnet = VnetHeader::parse(header).ok_or(DropReason::FrameMalformed)?;
-        let ip = IpHeader::parse(packet.packet()).ok_or(DropReason::FrameMalformed)?;
-        let id = self.allowed_ips.lookup(ip.destination).ok_or(DropReason::NoRoute)?;
+        IpHeader::parse(packet.packet()).ok_or(DropReason::FrameMalformed)?;
         let peer = self.peers.get_mut(id as usize).and_then(Option::as_mut).ok_or(DropReason::NoRoute)?;
         let (mtu, shared) = (self.mtu, &mut self.shared);
         match Split::plan(&vnet, packet.packet_mut()).ok_or(DropReason::FrameMalformed)? {
