@@ -56,6 +56,22 @@ mod simd128 {
             Self(v128_or(u32x4_shl(self.0, BITS), u32x4_shr(self.0, 32 - BITS)))
         }
 
+        /// Word `i` of the result is word `i + 1`, `i + 2` and `i + 3`, around the end.
+        #[inline(always)]
+        pub(crate) fn turn_1(self) -> Self {
+            Self(u32x4_shuffle::<1, 2, 3, 0>(self.0, self.0))
+        }
+
+        #[inline(always)]
+        pub(crate) fn turn_2(self) -> Self {
+            Self(u32x4_shuffle::<2, 3, 0, 1>(self.0, self.0))
+        }
+
+        #[inline(always)]
+        pub(crate) fn turn_3(self) -> Self {
+            Self(u32x4_shuffle::<3, 0, 1, 2>(self.0, self.0))
+        }
+
         /// Row `i` of the result holds word `i` of every row.
         #[inline(always)]
         pub(crate) fn transpose([a, b, c, d]: [Self; 4]) -> [Self; 4] {
@@ -153,6 +169,22 @@ mod portable {
 
         pub(crate) fn rotate_left<const BITS: u32>(self) -> Self {
             Self(self.0.map(|word| word.rotate_left(BITS)))
+        }
+
+        /// Word `i` of the result is word `i + 1`, `i + 2` and `i + 3`, around the end.
+        pub(crate) fn turn_1(self) -> Self {
+            let [a, b, c, d] = self.0;
+            Self([b, c, d, a])
+        }
+
+        pub(crate) fn turn_2(self) -> Self {
+            let [a, b, c, d] = self.0;
+            Self([c, d, a, b])
+        }
+
+        pub(crate) fn turn_3(self) -> Self {
+            let [a, b, c, d] = self.0;
+            Self([d, a, b, c])
         }
 
         /// Row `i` of the result holds word `i` of every row.

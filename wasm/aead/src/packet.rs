@@ -2,21 +2,21 @@
 //!
 //! ```text
 //!   step            0             1              2              3
-//!   blocks          key,1,2,3     4,5,6,7        8,9,10,11      …       of keystream, four a step
-//!   text            └─ 192 bytes  └─ 256 bytes   └─ 256 bytes   …       the piece they are for
+//!   blocks          1…4 and 0     5…8            9…12           …       of keystream; block 0 is the key (RFC 8439 §2.6)
+//!   text            └─ 256 bytes  └─ 256 bytes   └─ 256 bytes   …       the piece they are for
 //!   read meanwhile  (no key yet)  piece 0        piece 1        …       when sealing
 //!                   (no key yet)  piece 1        piece 2        …       when opening; piece 0 before
 //! ```
 //!
-//! Block 0 is the Poly1305 key (RFC 8439 §2.6); the other three blocks of step 0 are all a packet of up to 192 bytes
-//! needs. Sealing reads a piece in the step after the one that encrypts it, opening in the step that decrypts it.
+//! Sealing reads a piece in the step after the one that encrypts it, opening in the step that decrypts it. A text of one or two
+//! blocks goes another way: its blocks and the key's are made side by side, with fewer instructions than four would take.
 
-use crate::chacha20::{ChaCha20, Keystream};
+use crate::chacha20::{ChaCha20, Keystream, Rows};
 use crate::lanes::Lanes;
 use crate::poly1305::Poly1305;
 
-/// What step 0 leaves for text after the Poly1305 key.
-const FIRST_PIECE_LENGTH: usize = 192;
+/// Of one block of keystream.
+const BLOCK_LENGTH: usize = 64;
 /// Four blocks.
 const PIECE_LENGTH: usize = 256;
 
@@ -34,24 +34,60 @@ pub(crate) fn open(key: &[u32; 8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8]
 // The feature is for `ByteRotations`, which says why.
 #[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), target_feature(enable = "relaxed-simd"))]
 fn walk<const SEALS: bool>(key: &[u32; 8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
-    let text_length = text.len();
+    if text.len() <= BLOCK_LENGTH {
+        let [poly_key, block] = Rows::blocks::<2>(key, nonce);
+        return short::<SEALS>(poly_key, &block, aad, text);
+    }
+    if text.len() <= 2 * BLOCK_LENGTH {
+        let [poly_key, [a, b, c, d], [e, f, g, h]] = Rows::blocks::<3>(key, nonce);
+        return short::<SEALS>(poly_key, &[a, b, c, d, e, f, g, h], aad, text);
+    }
+    long::<SEALS>(key, nonce, aad, text)
+}
+
+/// A text that is no longer than `keystream`.
+#[inline(always)]
+fn short<const SEALS: bool>(
+    [r, s, ..]: [Lanes; 4],
+    keystream: &[Lanes],
+    aad: &[u8],
+    text: &mut [u8],
+) -> [u8; 16] {
+    let mut mac = Poly1305::new(&r.to_bytes(), &s.to_bytes());
+    absorb_padded(&mut mac, aad);
+    if SEALS {
+        apply(keystream, text);
+        absorb_padded(&mut mac, text);
+    } else {
+        absorb_padded(&mut mac, text);
+        apply(keystream, text);
+    }
+    finish(mac, aad, text)
+}
+
+#[inline(always)]
+fn long<const SEALS: bool>(key: &[u32; 8], nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
     let mut stream = ChaCha20::new(key, nonce);
+    let (turn, start) = (stream.rotations(), Rows::new(key, nonce, 0));
+    let mut rows = start;
+    let first_keystream = stream.four_blocks(|round| rows.round(turn, round));
     // The rest of block 0 is not used: RFC 8439 §2.6.
-    let [r, s, _, _, first_keystream @ ..] = stream.four_blocks(|| ());
+    let [r, s, ..] = rows.finish(start);
     let mut mac = Poly1305::new(&r.to_bytes(), &s.to_bytes());
     absorb_padded(&mut mac, aad);
 
-    let (mut previous, rest) = text.split_at_mut(FIRST_PIECE_LENGTH.min(text_length));
+    let text_length = text.len();
+    let (mut previous, rest) = text.split_at_mut(PIECE_LENGTH.min(text_length));
     if !SEALS {
         absorb_padded(&mut mac, previous);
     }
-    apply(&first_keystream, previous);
+    apply_to_piece(first_keystream, previous);
     for piece in rest.chunks_mut(PIECE_LENGTH) {
         let ciphertext = if SEALS { &*previous } else { &*piece };
         let (blocks, cut) = ciphertext.as_chunks::<16>();
         // A piece has at most 16 blocks, so the 20 rounds see all of them.
         let mut blocks = blocks.iter();
-        let keystream = stream.four_blocks(|| {
+        let keystream = stream.four_blocks(|_| {
             if let Some(block) = blocks.next() {
                 mac.block(block);
             }
@@ -66,7 +102,12 @@ fn walk<const SEALS: bool>(key: &[u32; 8], nonce: &[u8; 12], aad: &[u8], text: &
         absorb_padded(&mut mac, previous);
     }
 
-    let lengths = aad.len() as u128 | (text_length as u128) << 64;
+    finish(mac, aad, text)
+}
+
+#[inline(always)]
+fn finish(mut mac: Poly1305, aad: &[u8], text: &[u8]) -> [u8; 16] {
+    let lengths = aad.len() as u128 | (text.len() as u128) << 64;
     mac.block(&lengths.to_le_bytes());
     mac.finish()
 }
