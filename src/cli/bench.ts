@@ -26,6 +26,9 @@ type Part = (bench: Command) => Promise<void>;
 
 /** In the order of the help: `async (bench) => (await import('./bench-NAME.ts')).registerBenchName(bench)`. */
 const PARTS: readonly Part[] = [
+  async (bench) => (await import('./bench-aead.ts')).registerBenchAead(bench),
+  async (bench) => (await import('./bench-core.ts')).registerBenchCore(bench),
+  async (bench) => (await import('./bench-routes.ts')).registerBenchRoutes(bench),
   async (bench) => (await import('./bench-inside.ts')).registerBenchInside(bench),
   async (bench) => (await import('./bench-report.ts')).registerBenchReport(bench),
 ];
@@ -53,6 +56,7 @@ const DEFAULTS = { rounds: 3, seconds: 3, mtu: [1420, 9000] } as const;
 export async function registerBench(program: Command): Promise<void> {
   const bench = program
     .command('bench')
+    .enablePositionalOptions() // behind a part's name stand the part's options, though `bench` has some of the same name
     .summary('measure, beside other implementations')
     .description(
       'Measures this program beside the other WireGuard implementations found on this machine, in alternating rounds and private ' +
