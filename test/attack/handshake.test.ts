@@ -337,7 +337,37 @@ test('a handshake from a new address is followed, one replayed from there is not
   expect((await node.peer('attacker')).endpoint).toBe(endpoint(net.left.v4, ATTACKER_PORT));
   expect(socket.received).toEqual([]);
 
-  await socket.send(target, attacker.initiation().message);
-  await until(() => socket.received.some((datagram) => datagram[0] === 2), 5_000, 'the response, there');
+  await until(
+    async () => {
+      if (socket.received.some((datagram) => datagram[0] === 2)) return true;
+      await socket.send(target, attacker.initiation().message);
+      return false;
+    },
+    5_000,
+    'the response, there',
+  );
   expect((await node.peer('attacker')).endpoint).toBe(endpoint(stranger.v4, socket.port));
+});
+
+test('of more than 50 initiations per second of one peer, the surplus is not answered', async () => {
+  await using ground = await attackRingfence();
+  const { attacker } = ground;
+  const initiations = Array.from({ length: 200 }, () => attacker.initiation().message);
+  const began = performance.now();
+  await attacker.send(...initiations);
+  // The peer is not locked out for it: a later one is answered, and by then all of them were looked at.
+  const session = await until(
+    async () => {
+      const next = attacker.initiation();
+      await attacker.send(next.message);
+      return attacker.finish(next, await attacker.response(next, 300));
+    },
+    10_000,
+    'an answer after the surplus',
+  );
+  const seconds = (performance.now() - began) / 1_000;
+  await attacker.ping(session);
+  const answered = attacker.socket.received.filter((datagram) => datagram[0] === 2).length;
+  expect(answered).toBeGreaterThan(0);
+  expect(answered).toBeLessThanOrEqual(Math.ceil(50 * (seconds + 1)));
 });

@@ -30,9 +30,10 @@ test('of our responses, indices and ephemerals are random and never repeated', a
     indices.add(response.readUInt32LE(4));
     ephemerals.add(response.toString('hex', 12, 44));
   }
-  expect(attacker.socket.received).toHaveLength(HANDSHAKES);
-  expect(indices.size).toBe(HANDSHAKES);
-  expect(ephemerals.size).toBe(HANDSHAKES);
+  const responses = attacker.socket.received.length;
+  expect(responses).toBeGreaterThanOrEqual(HANDSHAKES);
+  expect(indices.size).toBe(responses);
+  expect(ephemerals.size).toBe(responses);
 });
 
 test('of our initiations, indices and ephemerals never repeat, and timestamps grow on the grid of 2^24 ns', async () => {

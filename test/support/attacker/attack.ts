@@ -25,6 +25,10 @@ export type AttackOptions = {
   readonly peers?: Readonly<Record<string, PeerFile>>;
   /** More networks of the attacker. */
   readonly routes?: readonly string[];
+  /** Of the attacked host, and so of its interface: all of a run share one /run, so tests that overlap need different ones. */
+  readonly name?: string;
+  /** Of the node's process. */
+  readonly env?: Readonly<Record<string, string>>;
 };
 
 export type Attack<Node> = AsyncDisposable & {
@@ -37,7 +41,7 @@ export type Attack<Node> = AsyncDisposable & {
 async function prepare(options: AttackOptions) {
   await using undo = new AsyncDisposableStack();
   const scratch = undo.use(await Scratch.create());
-  const net = undo.use(await routed(1500, { left: 'attacker', right: 'node' }));
+  const net = undo.use(await routed(1500, { left: 'attacker', right: options.name ?? 'node' }));
   const { underlay = 'v4' } = options;
   const keys = { node: generateKeyPair(), attacker: generateKeyPair() };
   const presharedKey = options.presharedKey === true ? generatePresharedKey() : undefined;
@@ -68,7 +72,7 @@ export async function attackRingfence(options: AttackOptions = {}): Promise<Atta
     keys.node,
     {
       interface: {
-        name: 'rf-node',
+        name: `rf-${net.right.name}`,
         private_key_file: 'node.key',
         addresses: OVERLAY.right.addresses,
         listen_port: 51820,
@@ -88,7 +92,9 @@ export async function attackRingfence(options: AttackOptions = {}): Promise<Atta
     },
     presharedKey === undefined ? {} : { 'peer.psk': presharedKey },
   );
-  const node = undo.use(await NodeProcess.start(net.right, files));
+  const node = undo.use(
+    await NodeProcess.start(net.right, files, { ...(options.env === undefined ? {} : { env: options.env }) }),
+  );
   const all = undo.move();
   return { net, node, attacker, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
@@ -99,7 +105,7 @@ export async function attackWireguardGo(options: AttackOptions = {}): Promise<At
   await using undo = owned;
   const node = undo.use(
     await WireguardGo.start(net.right, {
-      device: 'wg-node',
+      device: `wg-${net.right.name}`,
       privateKey: keys.node.privateKey,
       listenPort: 51820,
       addresses: OVERLAY.right.addresses,

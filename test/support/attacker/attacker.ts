@@ -3,7 +3,6 @@
 
 import { randomInt } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { until, within } from '../deadline.ts';
 import type { LineProcess } from '../line-process.ts';
@@ -22,7 +21,8 @@ import { type Echo, echoReply, echoRequest } from './packets.ts';
 const NODE = fileURLToPath(new URL('../../../scripts/node', import.meta.url));
 const DATAGRAMS = fileURLToPath(new URL('../datagrams.ts', import.meta.url));
 const DEADLINE_MS = 10_000;
-const INITIATION_INTERVAL_MS = 25;
+const RETRY_MS = 1_000;
+const ATTEMPTS = 10;
 
 /** Where the attacked listens, and its static key. */
 export type Target = { readonly address: string; readonly port: number; readonly publicKey: Uint8Array };
@@ -95,7 +95,6 @@ export class Attacker implements AsyncDisposable {
   #sequence = 0;
   /** Never twice the same moment, however fast handshakes follow each other: the target insists on newer ones. */
   #lastTimestampMs = 0;
-  #lastInitiationMs = 0;
 
   private constructor(host: Host, options: AttackerOptions, socket: Socket) {
     this.host = host;
@@ -168,15 +167,19 @@ export class Attacker implements AsyncDisposable {
   }
 
   /**
-   * A handshake as its initiator. The session is not confirmed: nothing has been sent on it. Never sooner after the last
-   * than a target answers that takes 50 initiations a second, one each 20 ms.
+   * A handshake as its initiator. The session is not confirmed: nothing has been sent on it. Begins anew, as a peer would,
+   * when there is no answer: a target takes 50 initiations of a peer per second, and which of two it sees together is its own.
    */
   async initiate(choices: Partial<InitiationChoices> = {}): Promise<Session> {
-    await delay(Math.max(0, this.#lastInitiationMs + INITIATION_INTERVAL_MS - performance.now()));
-    this.#lastInitiationMs = performance.now();
-    const initiation = this.initiation(choices);
-    await this.send(initiation.message);
-    return this.finish(initiation, await this.response(initiation));
+    for (let attempt = 1; ; attempt++) {
+      const initiation = this.initiation(choices);
+      await this.send(initiation.message);
+      try {
+        return this.finish(initiation, await this.response(initiation, RETRY_MS));
+      } catch (error) {
+        if (attempt === ATTEMPTS) throw error;
+      }
+    }
   }
 
   finish(initiation: Initiation, response: Uint8Array): Session {
