@@ -1,4 +1,4 @@
-// Ringfence on the left and wireguard-go on the right, a router between them.
+// Ringfence on the left and wireguard-go, or another implementation, on the right, a router between them.
 //
 //   ours 192.0.2.10, 2001:db8:1::10 ─── internet ─── 198.51.100.10, 2001:db8:2::10 theirs
 //   10.9.0.1, fd09::1          ═════ the tunnel ═════          10.9.0.2, fd09::2
@@ -10,7 +10,7 @@ import { type Routed, routed } from './topology.ts';
 import { endpoint } from './traffic.ts';
 import { WireguardGo, type WireguardOptions } from './wireguard-go.ts';
 
-/** Of both interfaces. */
+/** Of both interfaces, unless a test says otherwise. */
 export const MIXED_MTU = 1420;
 
 export type MixedOptions = {
@@ -20,6 +20,15 @@ export type MixedOptions = {
   readonly initiator: 'ours' | 'theirs' | 'both';
   /** Of wireguard-go: all of a run share one /run, so tests that overlap need different ones. */
   readonly device?: string;
+  /** The other implementation; the system's wireguard-go without it. */
+  readonly binary?: string | undefined;
+  /** Of both interfaces, and of the wires. */
+  readonly mtu?: number;
+  readonly underlayMtu?: number;
+  /** Of both ends, in seconds. */
+  readonly keepalive?: number;
+  /** Where each end is told that the other is, instead of where it is. */
+  readonly endpoints?: { readonly ours?: string; readonly theirs?: string };
 };
 
 export class MixedPair implements AsyncDisposable {
@@ -56,7 +65,7 @@ export class MixedPair implements AsyncDisposable {
   static async start(options: MixedOptions): Promise<MixedPair> {
     await using undo = new AsyncDisposableStack();
     const scratch = undo.use(await Scratch.create());
-    const net = undo.use(await routed(1500, { left: 'ours', right: 'theirs' }));
+    const net = undo.use(await routed(options.underlayMtu, { left: 'ours', right: 'theirs' }));
     const { file, secrets, keys, wireguard } = describePair(net, options);
     const files = await writeNode(join(scratch.path, 'ours'), keys, file, secrets);
     // Should one fail, the topology ends the other.
@@ -87,7 +96,7 @@ export class MixedPair implements AsyncDisposable {
 
 /** The two configurations. */
 function describePair(net: Routed, options: MixedOptions) {
-  const { underlay = 'v4', initiator, device = 'wg-theirs' } = options;
+  const { underlay = 'v4', initiator, device = 'wg-theirs', mtu = MIXED_MTU, keepalive, endpoints } = options;
   const keys = { ours: generateKeyPair(), theirs: generateKeyPair() };
   const presharedKey = options.presharedKey === true ? generatePresharedKey() : undefined;
   const file: NodeFile = {
@@ -96,14 +105,17 @@ function describePair(net: Routed, options: MixedOptions) {
       private_key_file: 'node.key',
       addresses: OVERLAY.left.addresses,
       listen_port: 51820,
-      mtu: MIXED_MTU,
+      mtu,
     },
     peers: {
       theirs: {
         public_key: keys.theirs.publicKey,
         ...(presharedKey === undefined ? {} : { preshared_key_file: 'peer.psk' }),
         addresses: [OVERLAY.right.v4, OVERLAY.right.v6],
-        ...(initiator === 'theirs' ? {} : { endpoints: [endpoint(net.right[underlay], 51820)] }),
+        ...(initiator === 'theirs'
+          ? {}
+          : { endpoints: [endpoints?.ours ?? endpoint(net.right[underlay], 51820)] }),
+        ...(keepalive === undefined ? {} : { keepalive }),
       },
     },
   };
@@ -112,12 +124,16 @@ function describePair(net: Routed, options: MixedOptions) {
     privateKey: keys.theirs.privateKey,
     listenPort: 51820,
     addresses: OVERLAY.right.addresses,
-    mtu: MIXED_MTU,
+    mtu,
+    ...(options.binary === undefined ? {} : { binary: options.binary }),
     peers: [
       {
         publicKey: keys.ours.publicKey,
         ...(presharedKey === undefined ? {} : { presharedKey }),
-        ...(initiator === 'ours' ? {} : { endpoint: endpoint(net.left[underlay], 51820) }),
+        ...(initiator === 'ours'
+          ? {}
+          : { endpoint: endpoints?.theirs ?? endpoint(net.left[underlay], 51820) }),
+        ...(keepalive === undefined ? {} : { keepaliveSeconds: keepalive }),
         allowedIps: [`${OVERLAY.left.v4}/32`, `${OVERLAY.left.v6}/128`],
       },
     ],

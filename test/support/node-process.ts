@@ -71,6 +71,8 @@ export type NodeProcessOptions = {
   readonly program?: readonly string[];
   /** A command that runs the program in its turn, such as `unshare --mount`: it stands before it. */
   readonly inside?: readonly string[];
+  /** Nobody reads its output, so it is ready when it answers on its control socket. */
+  readonly isMute?: boolean;
 };
 
 export class NodeProcess implements AsyncDisposable {
@@ -97,13 +99,17 @@ export class NodeProcess implements AsyncDisposable {
     const { inside = [], program = [RINGFENCE, 'run'] } = options;
     const [file = '', ...args] = [...inside, ...program, files.configFile];
     const started = host.spawn(file, args, { env });
+    const node = new NodeProcess(host, started, env, files);
+    const deadlineMs = options.readyDeadlineMs ?? 20_000;
     try {
-      await started.line(/\bready\b/, options.readyDeadlineMs ?? 20_000);
+      if (options.isMute === true)
+        await until(() => node.status(), deadlineMs, 'an answer on the control socket');
+      else await started.line(/\bready\b/, deadlineMs);
     } catch (error) {
       await started[Symbol.asyncDispose]();
       throw error;
     }
-    return new NodeProcess(host, started, env, files);
+    return node;
   }
 
   get interfaceName(): string {
@@ -209,6 +215,8 @@ export type PairOptions = {
   readonly keepalive?: number | { readonly left?: number; readonly right?: number };
   /** Both ends have the same one; or each end the key given for it, or none. */
   readonly presharedKey?: boolean | { readonly left?: string; readonly right?: string };
+  /** Where each end is told that the other is, instead of where it is. */
+  readonly endpoints?: { readonly left?: string; readonly right?: string };
   /** Which ends know the other's endpoint; both without it. */
   readonly initiators?: readonly ('left' | 'right')[];
   readonly metrics?: { readonly left?: MetricsFile; readonly right?: MetricsFile };
@@ -251,7 +259,12 @@ export async function writePair(directory: string, options: PairOptions): Promis
           ...(presharedKey === undefined ? {} : { preshared_key_file: 'peer.psk' }),
           addresses: far.addresses.map((address) => address.replace(/\/.*/, '')),
           ...(initiators.includes(own)
-            ? { endpoints: [endpoint(underlay === 4 ? far.host.v4 : far.host.v6, listenPort)] }
+            ? {
+                endpoints: [
+                  options.endpoints?.[own] ??
+                    endpoint(underlay === 4 ? far.host.v4 : far.host.v6, listenPort),
+                ],
+              }
             : {}),
           ...(keepalive === undefined ? {} : { keepalive }),
         },

@@ -11,6 +11,8 @@ import {
 import { type Routed, routed } from './topology.ts';
 
 export type StartPairOptions = Omit<PairOptions, 'left' | 'right'> & {
+  /** Of the hosts, and so of the interfaces: all of a run share one /run, so tests that overlap need different ones. */
+  readonly names?: { readonly left: string; readonly right: string };
   /** Of the wires. */
   readonly underlayMtu?: number;
   /** How each end is started. */
@@ -21,13 +23,15 @@ export type Pair = AsyncDisposable & {
   readonly net: Routed;
   readonly left: NodeProcess;
   readonly right: NodeProcess;
+  /** Kills one end without a word to the other, and starts it again with the same files. */
+  restart(end: 'left' | 'right'): Promise<NodeProcess>;
 };
 
 /** 10.9.0.1 and fd09::1 on the left, 10.9.0.2 and fd09::2 on the right, unless `options` say otherwise. */
 export async function startPair(options: StartPairOptions = {}): Promise<Pair> {
   await using undo = new AsyncDisposableStack();
   const scratch = undo.use(await Scratch.create());
-  const net = undo.use(await routed(options.underlayMtu));
+  const net = undo.use(await routed(options.underlayMtu, options.names));
   const files = await writePair(scratch.path, {
     ...options,
     left: { host: net.left, addresses: OVERLAY.left.addresses },
@@ -41,5 +45,10 @@ export async function startPair(options: StartPairOptions = {}): Promise<Pair> {
   undo.use(left);
   undo.use(right);
   const owned = undo.move();
-  return { net, left, right, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  const restart = async (end: 'left' | 'right'): Promise<NodeProcess> => {
+    const node = end === 'left' ? left : right;
+    if (!node.process.hasExited) await node.process.stop('SIGKILL');
+    return await NodeProcess.start(net[end], files[end], options.start?.[end]);
+  };
+  return { net, left, right, restart, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

@@ -4,6 +4,7 @@
 import { isIPv6 } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { tcpThroughput } from '../../src/bench/traffic.ts';
+import { within } from './deadline.ts';
 import type { LineProcess } from './line-process.ts';
 import type { Host } from './topology.ts';
 
@@ -33,6 +34,32 @@ export async function transferTcp(
   const [stdout, match] = await Promise.all([sending, receiver.line(/^\{"bytes".*/, deadlineMs)]);
   await receiver.exited;
   return { sent: JSON.parse(stdout) as TransferEnd, received: JSON.parse(match[0]) as TransferEnd };
+}
+
+/** Sends `bytes` random bytes over each of `count` TCP connections at once. */
+export async function transferTcpStreams(
+  from: Host,
+  to: Host,
+  address: string,
+  count: number,
+  bytes: number,
+  deadlineMs = 60_000,
+): Promise<readonly TransferResult[]> {
+  const receiver = to.spawn(NODE, [TRANSFER, 'receive', address, '0', `${count}`]);
+  const port = await portOf(receiver);
+  const stdout = await from.exec(NODE, [TRANSFER, 'send', address, port, `${bytes}`, `${count}`], {
+    timeoutMs: deadlineMs,
+  });
+  await within(receiver.exited, deadlineMs, `${count} streams received`);
+  const received = receiver.lines.flatMap(({ text }) =>
+    text.startsWith('{"bytes"') ? [JSON.parse(text) as TransferEnd] : [],
+  );
+  // Which stream is which, its digest says.
+  return stdout.split('\n').map((line) => {
+    const sent = JSON.parse(line) as TransferEnd;
+    const match = received.find(({ sha256 }) => sha256 === sent.sha256);
+    return { sent, received: match ?? { bytes: 0, sha256: 'not received', seconds: 0 } };
+  });
 }
 
 export type Throughput = {

@@ -1,8 +1,8 @@
 // A program, run in the namespaces by traffic.ts: bytes over TCP with their SHA-256 at both ends, and UDP datagrams that
 // come back. Uses nothing but Node.js, so that it starts fast. What it says is JSON, one object per line, on stdout.
 //
-//   transfer.ts receive ADDRESS           → {"port"}, then {"bytes","sha256","seconds"}
-//   transfer.ts send ADDRESS PORT BYTES   → {"bytes","sha256","seconds"}
+//   transfer.ts receive ADDRESS [0 STREAMS]         → {"port"}, then {"bytes","sha256","seconds"} for each stream
+//   transfer.ts send ADDRESS PORT BYTES [STREAMS]   → {"bytes","sha256","seconds"} for each stream
 //   transfer.ts sink ADDRESS              → {"port"}, then {"bytes","seconds"}: as fast as it goes, so without digest
 //   transfer.ts flood ADDRESS PORT SECONDS
 //   transfer.ts echo-server ADDRESS       → {"port"}, then runs until it is stopped
@@ -33,8 +33,24 @@ async function accept(address: string): Promise<{ socket: Socket; began: number 
   return { socket, began: performance.now() };
 }
 
-async function receive(address: string): Promise<void> {
-  const { socket, began } = await accept(address);
+async function receiveStreams(address: string, count: number): Promise<void> {
+  const server = createServer();
+  server.listen(0, address);
+  await once(server, 'listening');
+  const bound = server.address();
+  report({ port: bound !== null && typeof bound === 'object' ? bound.port : 0 });
+  const streams: Promise<void>[] = [];
+  await new Promise<void>((resolve) => {
+    server.on('connection', (socket) => {
+      streams.push(receive({ socket, began: performance.now() }));
+      if (streams.length === count) resolve();
+    });
+  });
+  server.close();
+  await Promise.all(streams);
+}
+
+async function receive({ socket, began }: { socket: Socket; began: number }): Promise<void> {
   const hash = createHash('sha256');
   let bytes = 0;
   for await (const chunk of socket) {
@@ -105,10 +121,12 @@ async function echo(address: string, port: number, sizes: readonly number[]): Pr
 const [mode = '', address = '', port = '', ...numbers] = process.argv.slice(2);
 switch (mode) {
   case 'receive':
-    await receive(address);
+    await receiveStreams(address, numbers[0] === undefined ? 1 : Number(numbers[0]));
     break;
   case 'send':
-    await send(address, Number(port), Number(numbers[0]));
+    await Promise.all(
+      Array.from({ length: Number(numbers[1] ?? 1) }, () => send(address, Number(port), Number(numbers[0]))),
+    );
     break;
   case 'sink':
     await sink(address);

@@ -1,8 +1,10 @@
-// wireguard-go in a namespace: the other implementation that tests and benchmarks speak to. Configured by `wg`, with keys
-// by standard input and never as arguments.
+// wireguard-go, or another userspace implementation with its command line and socket, in a namespace: what tests and
+// benchmarks speak to. Configured by `wg`, with keys by standard input and never as arguments.
 //
 // All hosts of a run share one /run, so each interface needs a name of its own: its socket is /run/wireguard/NAME.sock.
 
+import { existsSync } from 'node:fs';
+import { until } from './deadline.ts';
 import type { LineProcess } from './line-process.ts';
 import type { Host } from './topology.ts';
 
@@ -39,6 +41,19 @@ export type WireguardPeerStatus = {
   readonly txBytes: number;
 };
 
+/** wireguard-go: a log of what it does; boringtun: no change of user, which would cost it the right to set up its device. */
+const ENVIRONMENT = {
+  LOG_LEVEL: 'verbose',
+  WG_PROCESS_FOREGROUND: '1',
+  WG_LOG_LEVEL: 'info',
+  WG_SUDO: 'true',
+};
+
+/** boringtun's connected sockets keep the source address they were made with, and so end when the host gets another. */
+function extraArguments(binary: string): string[] {
+  return binary.endsWith('boringtun-cli') ? ['--disable-connected-udp'] : [];
+}
+
 export class WireguardGo implements AsyncDisposable {
   readonly host: Host;
   readonly device: string;
@@ -53,11 +68,10 @@ export class WireguardGo implements AsyncDisposable {
   /** Resolves when the interface is configured and up. */
   static async start(host: Host, options: WireguardOptions): Promise<WireguardGo> {
     const { device, mtu = 1420, binary = 'wireguard-go' } = options;
-    const started = host.spawn(binary, ['-f', device], {
-      env: { LOG_LEVEL: 'verbose', WG_PROCESS_FOREGROUND: '1' },
-    });
+    const started = host.spawn(binary, [...extraArguments(binary), '-f', device], { env: ENVIRONMENT });
     try {
-      await started.line(/UAPI listener started/, 10_000);
+      // By its socket, which every userspace implementation has, and no two of them announce alike.
+      await until(() => existsSync(`/run/wireguard/${device}.sock`), 10_000, `${binary}: its socket`);
       const wireguard = new WireguardGo(host, device, started);
       await wireguard.configure(options);
       await host.ipBatch(
