@@ -12,8 +12,8 @@ import { ping, transferTcp } from '../support/traffic.ts';
 const MEBIBYTE = 1024 * 1024;
 
 async function expectTraffic({ net, left }: Pair): Promise<void> {
-  expect(await ping(net.left, OVERLAY.right.v4)).toMatchObject({ received: 3 });
-  expect(await ping(net.right, OVERLAY.left.v6)).toMatchObject({ received: 3 });
+  expect(await ping(net.left, OVERLAY.right.v4, { intervalMs: 100 })).toMatchObject({ received: 3 });
+  expect(await ping(net.right, OVERLAY.left.v6, { intervalMs: 100 })).toMatchObject({ received: 3 });
   const { sent, received } = await transferTcp(net.left, net.right, OVERLAY.right.v4, MEBIBYTE);
   expect(received.sha256).toBe(sent.sha256);
   expect((await left.status()).lane).toMatchObject({ state: 'running', restarts: 0 });

@@ -28,7 +28,10 @@ function ways({ net }: Ground) {
 async function expectAll(ground: Ground, bytes: number, datagrams: readonly number[]): Promise<void> {
   for (const { from, to, address } of ways(ground)) {
     const name = `${from.name} to ${address}`;
-    expect(await ping(from, address, { waitMs: 5_000 }), name).toMatchObject({ sent: 3, received: 3 });
+    expect(await ping(from, address, { waitMs: 5_000, intervalMs: 100 }), name).toMatchObject({
+      sent: 3,
+      received: 3,
+    });
     const { sent, received } = await transferTcp(from, to, address, bytes);
     expect(received, name).toMatchObject({ bytes, sha256: sent.sha256 });
     const echoes = await echoUdp(from, to, address, datagrams);
@@ -40,7 +43,7 @@ async function expectAll(ground: Ground, bytes: number, datagrams: readonly numb
 }
 
 async function expectLargePings(ground: Ground): Promise<void> {
-  const large = { count: 5, sizeBytes: 30_000, doNotFragment: true, waitMs: 5_000 } as const;
+  const large = { count: 5, sizeBytes: 30_000, doNotFragment: true, waitMs: 5_000, intervalMs: 100 } as const;
   for (const { from, address } of ways(ground)) {
     expect(await ping(from, address, large), from.name).toMatchObject({ sent: 5, received: 5 });
   }
@@ -81,7 +84,9 @@ export function matrix({ obstacle, start, hasSmallPacketsOnly }: Implementation)
   withIt('either end moves to another address, and is followed', async () => {
     await using ground = await start({});
     const { net } = ground;
-    expect(await ping(net.left, OVERLAY.right.v4, { waitMs: 5_000 })).toMatchObject({ received: 3 });
+    expect(await ping(net.left, OVERLAY.right.v4, { waitMs: 5_000, intervalMs: 100 })).toMatchObject({
+      received: 3,
+    });
     for (const { host, to, gateway, address } of [
       { host: net.left, to: '192.0.2.77', gateway: '192.0.2.1', address: OVERLAY.right.v4 },
       { host: net.right, to: '198.51.100.77', gateway: '198.51.100.1', address: OVERLAY.left.v4 },
@@ -98,7 +103,7 @@ export function matrix({ obstacle, start, hasSmallPacketsOnly }: Implementation)
         `${host.name} from ${to}`,
       );
       for (const { from, address: any } of ways(ground)) {
-        expect(await ping(from, any)).toMatchObject({ received: 3 });
+        expect(await ping(from, any, { intervalMs: 100 })).toMatchObject({ received: 3 });
       }
     }
   });
@@ -163,7 +168,9 @@ export function behindNat({ obstacle, start }: Implementation): void {
           'net.netfilter.nf_conntrack_udp_timeout': 2,
           'net.netfilter.nf_conntrack_udp_timeout_stream': 2,
         });
-        expect(await ping(net.left, OVERLAY.right.v4, { waitMs: 5_000 })).toMatchObject({ received: 3 });
+        expect(await ping(net.left, OVERLAY.right.v4, { waitMs: 5_000, intervalMs: 100 })).toMatchObject({
+          received: 3,
+        });
         const back = async () => await ping(net.right, OVERLAY.left.v4, { count: 1, waitMs: 500 });
         if (keepalive === undefined) {
           // Only the outside speaks, at intervals longer than the NAT's memory: the way is lost sooner or later.
@@ -175,7 +182,9 @@ export function behindNat({ obstacle, start }: Implementation): void {
             60_000,
             'the NAT forgets',
           );
-          expect(await ping(net.left, OVERLAY.right.v4, { waitMs: 5_000 })).toMatchObject({ received: 3 });
+          expect(await ping(net.left, OVERLAY.right.v4, { waitMs: 5_000, intervalMs: 100 })).toMatchObject({
+            received: 3,
+          });
           expect(await back()).toMatchObject({ received: 1 });
         } else {
           for (let round = 0; round < 3; round++) {

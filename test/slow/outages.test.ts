@@ -19,10 +19,12 @@ async function trafficWithin(from: Host, address: string, deadlineMs: number, wh
   );
 }
 
+const PATIENT = { waitMs: 10_000, intervalMs: 500 } as const;
+
 /** None is lost; several tests at once may make a small machine slow. */
 async function expectBothWays({ net }: Pair): Promise<void> {
-  expect(await ping(net.left, OVERLAY.right.v4, { waitMs: 10_000 })).toMatchObject({ received: 3 });
-  expect(await ping(net.right, OVERLAY.left.v6, { waitMs: 10_000 })).toMatchObject({ received: 3 });
+  expect(await ping(net.left, OVERLAY.right.v4, PATIENT)).toMatchObject({ received: 3 });
+  expect(await ping(net.right, OVERLAY.left.v6, PATIENT)).toMatchObject({ received: 3 });
 }
 
 /** Both ends, with names that no other test that runs now has. */
