@@ -139,8 +139,8 @@ impl Slots<Datagram> {
         Some((bytes.chunks(segment), entry.endpoint))
     }
 
-    /// Fills a slot as the host would. For tests.
-    #[cfg(test)]
+    /// Fills a slot as the host would. For tests and fuzzers.
+    #[cfg(any(test, fuzzing))]
     pub fn fill(&mut self, slot: usize, datagram: &[u8], endpoint: Endpoint) {
         self.bytes[slot * SLOT_BYTES..][..datagram.len()].copy_from_slice(datagram);
         self.column[slot].length = datagram.len() as u32;
@@ -174,13 +174,13 @@ impl Slots<Frame> {
         Some((header, ReadPacket { bytes, length }))
     }
 
-    /// Fills a slot as the host would. For tests.
+    /// Fills a slot as the host would. For tests and fuzzers.
     #[cfg(test)]
     pub fn fill(&mut self, slot: usize, frame: &[u8]) {
         self.fill_with_header(slot, &[0; VNET_HEADER_BYTES], frame);
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn fill_with_header(&mut self, slot: usize, header: &[u8; VNET_HEADER_BYTES], packet: &[u8]) {
         let bytes = &mut self.bytes[slot * SLOT_BYTES..];
         bytes[..VNET_HEADER_BYTES].copy_from_slice(header);
@@ -326,8 +326,8 @@ impl SendQueue {
         true
     }
 
-    /// The queued messages, as the wire would see them. For tests.
-    #[cfg(test)]
+    /// The queued messages, as the wire would see them. For tests and fuzzers.
+    #[cfg(any(test, fuzzing))]
     pub fn messages(&self) -> Vec<(Vec<u8>, Endpoint)> {
         let origin = address_of(&self.bytes);
         let messages = |entry: &Datagram| {

@@ -237,6 +237,10 @@ pub extern "C" fn aead(seal: u32, aad_length: u32, text_length: u32) -> i32 {
     control(|block| block.aead(seal != 0, aad_length as usize, text_length as usize))
 }
 
+/// For the fuzzers in `wasm/fuzz`, whose build sets this.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 #[cfg(test)]
 mod gate_tests;
 #[cfg(test)]

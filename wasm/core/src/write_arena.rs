@@ -55,8 +55,8 @@ impl WriteArena {
         self.count
     }
 
-    /// The frames with their vnet headers, as the TUN device would see them. For tests.
-    #[cfg(test)]
+    /// The frames with their vnet headers, as the TUN device would see them. For tests and fuzzers.
+    #[cfg(any(test, fuzzing))]
     pub fn frames(&self) -> Vec<Vec<u8>> {
         let origin = address_of(&self.bytes);
         let mut frames = vec![Vec::new()];

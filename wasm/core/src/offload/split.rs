@@ -37,15 +37,24 @@ impl Split {
     }
 }
 
-/// The kernel left the pseudo-header's sum in the field: the checksum runs from `checksum_start` to the end.
+/// The kernel left the pseudo-header's sum in the field: the checksum runs from `checksum_start` to the end. `None` for
+/// one that would lie in the IP header, by which the packet was routed.
 fn finish_checksum(header: &VnetHeader, packet: &mut [u8]) -> Option<()> {
     let start = usize::from(header.checksum_start);
+    if start < ip_header_bytes(packet)? {
+        return None;
+    }
     let field = start + usize::from(header.checksum_offset);
     packet.get(field..field + 2)?;
     let checksum = Sum::default().add(packet.get(start..)?).finish();
     // A UDP checksum of zero would mean that there is none. RFC 768. For TCP both mean the same.
     put_u16(packet, field, if checksum == 0 { 0xffff } else { checksum });
     Some(())
+}
+
+fn ip_header_bytes(packet: &[u8]) -> Option<usize> {
+    let first = packet.first()?;
+    Some(if first >> 4 == 4 { usize::from(first & 0x0f) * 4 } else { 40 })
 }
 
 /// The segments of one superpacket, in order.

@@ -407,3 +407,22 @@ fn coalesce_small(packet: &[u8]) {
     coalescer.push(&mut arena, 512, packet.len());
     coalescer.finish(&mut arena, 0, &mut [Frame::default(); 4]);
 }
+
+#[test]
+fn a_checksum_is_never_put_into_the_ip_header_that_was_routed_by() {
+    for spec in [Spec::udp(40), Spec::udp(40).with(|spec| spec.v6 = true)] {
+        let ip = if spec.v6 { 40 } else { 20 };
+        for start in 0..=ip + 8 {
+            let header = VnetHeader {
+                needs_checksum: true,
+                checksum_start: start,
+                checksum_offset: 0,
+                ..VnetHeader::PLAIN
+            };
+            let mut packet = spec.packet();
+            let planned = Split::plan(&header, &mut packet).is_some();
+            assert_eq!(planned, start >= ip, "a checksum from byte {start} on");
+            assert_eq!(packet[..usize::from(ip)], spec.packet()[..usize::from(ip)]);
+        }
+    }
+}
