@@ -1,6 +1,7 @@
 // `npm run fuzz -- MINUTES [TARGET…]`: each fuzzer for so many minutes, one without it. Natively by cargo-fuzz (libFuzzer,
-// guided by coverage) on the decoding of datagrams and frames, and by fast-check on the built core. Ends with 1 at the first
-// input that breaks a promise, and names the file that repeats it. What is worth keeping goes to wasm/fuzz/corpus/.
+// guided by coverage) on the decoding of datagrams and frames, by fast-check on the built core and on the lines of a `set=1`.
+// Ends with 1 at the first input that breaks a promise, and names what repeats it. What is worth keeping goes to
+// wasm/fuzz/corpus/.
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,7 +17,8 @@ type Target = { readonly name: string; run(runSeconds: number): Promise<boolean>
 const TARGETS: readonly Target[] = [
   { name: 'inbound', run: (runSeconds) => native('inbound', runSeconds) },
   { name: 'outbound', run: (runSeconds) => native('outbound', runSeconds) },
-  { name: 'wasm', run: wasm },
+  { name: 'wasm', run: (runSeconds) => property('core', 'test/core/property.test.ts', runSeconds) },
+  { name: 'uapi', run: (runSeconds) => property('unit', 'test/unit/control/uapi/parse.test.ts', runSeconds) },
 ];
 
 /** The corpus grows in the cache; what is committed is read and not written. */
@@ -32,8 +34,9 @@ async function native(name: string, runSeconds: number): Promise<boolean> {
   );
 }
 
-async function wasm(runSeconds: number): Promise<boolean> {
-  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'core', 'test/core/property.test.ts'];
+/** Twin: test/support/fuzzing.ts, which reads the seconds. */
+async function property(project: string, file: string, runSeconds: number): Promise<boolean> {
+  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', project, file];
   return await succeeds('scripts/node', args, { FUZZ_SECONDS: `${runSeconds}` });
 }
 

@@ -141,6 +141,7 @@ impl Slots<Datagram> {
 
     /// Fills a slot as the host would. For tests and fuzzers.
     #[cfg(any(test, fuzzing))]
+    #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
     pub fn fill(&mut self, slot: usize, datagram: &[u8], endpoint: Endpoint) {
         self.bytes[slot * SLOT_BYTES..][..datagram.len()].copy_from_slice(datagram);
         self.column[slot].length = datagram.len() as u32;
@@ -181,6 +182,7 @@ impl Slots<Frame> {
     }
 
     #[cfg(any(test, fuzzing))]
+    #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
     pub fn fill_with_header(&mut self, slot: usize, header: &[u8; VNET_HEADER_BYTES], packet: &[u8]) {
         let bytes = &mut self.bytes[slot * SLOT_BYTES..];
         bytes[..VNET_HEADER_BYTES].copy_from_slice(header);
@@ -328,6 +330,7 @@ impl SendQueue {
 
     /// The queued messages, as the wire would see them. For tests and fuzzers.
     #[cfg(any(test, fuzzing))]
+    #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
     pub fn messages(&self) -> Vec<(Vec<u8>, Endpoint)> {
         let origin = address_of(&self.bytes);
         let messages = |entry: &Datagram| {

@@ -57,6 +57,7 @@ impl WriteArena {
 
     /// The frames with their vnet headers, as the TUN device would see them. For tests and fuzzers.
     #[cfg(any(test, fuzzing))]
+    #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
     pub fn frames(&self) -> Vec<Vec<u8>> {
         let origin = address_of(&self.bytes);
         let mut frames = vec![Vec::new()];

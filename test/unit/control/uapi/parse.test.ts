@@ -6,6 +6,7 @@ import { renderEndpoint } from '../../../../src/address/endpoint.ts';
 import { renderPrefix, unpackPrefix } from '../../../../src/address/prefix.ts';
 import type { DeviceChange } from '../../../../src/control/uapi/change.ts';
 import { parseSet } from '../../../../src/control/uapi/parse.ts';
+import { FUZZ_TIMEOUT_MS, runs } from '../../../support/fuzzing.ts';
 
 const KEY = 'a8dac1d8a70a751f0f699fb14ba1cff7b79cf4fbd8f09f44c6e6a90d0369604f';
 const PSK = 'ff'.repeat(32);
@@ -185,33 +186,46 @@ describe('any bytes', () => {
     .array(lines, { maxLength: 20 })
     .map((list) => Buffer.from(list.map((line) => `${line}\n`).join('')));
 
-  test('give a change or a number', () => {
-    fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 2000 }), (bytes) => {
-        const result = parseSet(bytes);
-        expect(result.ok || [-5, -22, -71].includes(result.errno)).toBe(true);
-      }),
-    );
-  });
+  test(
+    'give a change or a number',
+    () => {
+      fc.assert(
+        fc.property(fc.uint8Array({ maxLength: 2000 }), (bytes) => {
+          const result = parseSet(bytes);
+          expect(result.ok || [-5, -22, -71].includes(result.errno)).toBe(true);
+        }),
+        runs(1_000, 2),
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 
-  test('also when a request was changed in some places', () => {
-    const change = fc.tuple(
-      fc.nat(),
-      fc.integer({ min: 0, max: 255 }),
-      fc.constantFrom('set', 'cut', 'insert'),
-    );
-    fc.assert(
-      fc.property(request, fc.array(change, { maxLength: 5 }), (original, changes) => {
-        let bytes = original;
-        for (const [place, byte, kind] of changes) {
-          const at = place % (bytes.length + 1);
-          const rest = bytes.subarray(kind === 'insert' ? at : at + 1);
-          bytes = Buffer.concat([bytes.subarray(0, at), ...(kind === 'cut' ? [] : [Buffer.of(byte)]), rest]);
-        }
-        const result = parseSet(bytes);
-        expect(result.ok || [-5, -22, -71].includes(result.errno)).toBe(true);
-      }),
-      { numRuns: 3000 },
-    );
-  });
+  test(
+    'also when a request was changed in some places',
+    () => {
+      const change = fc.tuple(
+        fc.nat(),
+        fc.integer({ min: 0, max: 255 }),
+        fc.constantFrom('set', 'cut', 'insert'),
+      );
+      fc.assert(
+        fc.property(request, fc.array(change, { maxLength: 5 }), (original, changes) => {
+          let bytes = original;
+          for (const [place, byte, kind] of changes) {
+            const at = place % (bytes.length + 1);
+            const rest = bytes.subarray(kind === 'insert' ? at : at + 1);
+            bytes = Buffer.concat([
+              bytes.subarray(0, at),
+              ...(kind === 'cut' ? [] : [Buffer.of(byte)]),
+              rest,
+            ]);
+          }
+          const result = parseSet(bytes);
+          expect(result.ok || [-5, -22, -71].includes(result.errno)).toBe(true);
+        }),
+        runs(3_000, 2),
+      );
+    },
+    FUZZ_TIMEOUT_MS,
+  );
 });
