@@ -43,6 +43,7 @@ async function main(args: readonly string[]): Promise<void> {
   const program = new Command('ringfence')
     .description('A userspace WireGuard overlay node for Linux.')
     .version(`ringfence v${VERSION}`, VERSION_FLAGS.join(', '), 'print the version')
+    .enablePositionalOptions() // a command's options are its own, and so are those of a part of it
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command')
     .addHelpText('after', EXAMPLES)
