@@ -5,7 +5,7 @@ extern crate std;
 use std::vec::Vec;
 
 use super::{open, reference, seal};
-use crate::chacha20::ChaCha20;
+use crate::chacha20::{ChaCha20, Rows};
 use crate::poly1305::Poly1305;
 
 const SUNSCREEN: &[u8] =
@@ -25,11 +25,13 @@ fn counting(from: u8) -> [u8; 32] {
     core::array::from_fn(|index| from + index as u8)
 }
 
-/// Keystream of the first `calls` calls, from block 0.
+/// Keystream of the first `calls` calls, with block 0, which comes another way, before it.
 fn keystream(key: &[u8; 32], nonce: &[u8; 12], calls: usize) -> Vec<u8> {
     let words = core::array::from_fn(|word| u32::from_le_bytes(key[4 * word..][..4].try_into().unwrap()));
+    let [first] = Rows::blocks::<1>(&words, nonce);
     let mut stream = ChaCha20::new(&words, nonce);
-    (0..calls).flat_map(|_| stream.four_blocks(|| ())).flat_map(|lanes| lanes.to_bytes()).collect()
+    let others = (0..calls).flat_map(|_| stream.four_blocks(|_| ()));
+    first.into_iter().chain(others).flat_map(|lanes| lanes.to_bytes()).collect()
 }
 
 #[test]
@@ -57,8 +59,18 @@ fn section_2_4_2_encryption() {
 fn blocks_of_many_calls_are_numbered_on() {
     let nonce = array("000000000000004a00000000");
     let (ours, mut want) = (keystream(&counting(7), &nonce, 9), Vec::new());
-    (0..36).for_each(|counter| want.extend(reference::block(&counting(7), counter, &nonce)));
+    (0..37).for_each(|counter| want.extend(reference::block(&counting(7), counter, &nonce)));
     assert_eq!(ours, want);
+}
+
+#[test]
+fn blocks_side_by_side_are_those_of_the_reference() {
+    let (key, nonce) = (counting(7), array("000000000000004a00000000"));
+    let words = core::array::from_fn(|word| u32::from_le_bytes(key[4 * word..][..4].try_into().unwrap()));
+    for (counter, block) in Rows::blocks::<3>(&words, &nonce).into_iter().enumerate() {
+        let ours: Vec<u8> = block.into_iter().flat_map(|lanes| lanes.to_bytes()).collect();
+        assert_eq!(ours, reference::block(&key, counter as u32, &nonce), "block {counter}");
+    }
 }
 
 #[test]
