@@ -6,6 +6,9 @@ import { randomFillSync } from 'node:crypto';
 /** Handshake timestamps lie on a grid of 2^24 ns (Linux drivers/net/wireguard/noise.c). */
 const TIMESTAMP_GRID_NS = 2 ** 24;
 
+/** `CLOCK_MONOTONIC` of WASI: asked for how long the core has worked on handshakes. */
+const MONOTONIC = 1;
+
 /** The system interface Rust's standard library expects: time, randomness, and a place for panic messages. */
 export class HostCalls {
   memory: WebAssembly.Memory | undefined;
@@ -18,7 +21,11 @@ export class HostCalls {
         randomFillSync(new Uint8Array(this.#buffer(), at, length));
         return 0;
       },
-      clock_time_get: (_id: number, _precision: bigint, at: number) => {
+      clock_time_get: (id: number, _precision: bigint, at: number) => {
+        if (id === MONOTONIC) {
+          view().setBigUint64(at, process.hrtime.bigint(), true);
+          return 0;
+        }
         const { nowMs, offsetS } = clock();
         // Whole milliseconds first, as core/src/host.rs does: both clocks must cut the same number.
         const ms = BigInt(Math.trunc(nowMs));

@@ -51,6 +51,15 @@ export interface PeerStatus {
   readonly lastHandshakeMs: number | null;
 }
 
+/**
+ * Of whom a cookie is asked before a handshake, because handshakes pile up: nobody; sources that send more than 20 a
+ * second; everyone. WireGuard paper §5.3.
+ */
+export type Load = (typeof LOADS)[number];
+
+/** In the order of `Load` in core/src/waiting.rs. */
+const LOADS = ['nobody', 'busy-sources', 'everyone'] as const;
+
 /** What the host can take beside single packets. */
 export interface Offloads {
   /** Trains: entries of the send column with a `segment` (UDP_SEGMENT). */
@@ -102,6 +111,9 @@ interface Exports {
   peer_status(peer: number): number;
   inbound(count: number): number;
   replies(): number;
+  handshakes_waiting(): number;
+  handshakes(): number;
+  load(): number;
   outbound(count: number): number;
   tick(): number;
   stale_sources(count: number): void;
@@ -284,6 +296,21 @@ export class Core {
   /** How many messages the last call left in the send column. */
   replies(): number {
     return this.#exports.replies();
+  }
+
+  /** How many handshake messages wait: while any do, call {@link handshakes} after each batch, and do not sleep. */
+  handshakesWaiting(): number {
+    return this.#exports.handshakes_waiting();
+  }
+
+  /** Works on them for about a millisecond, less while data flows; returns the messages that wait in the send column. */
+  handshakes(): number {
+    return this.#exports.handshakes();
+  }
+
+  /** Of whom a cookie is asked now. */
+  load(): Load {
+    return LOADS[this.#exports.load()] ?? 'nobody';
   }
 
   /** Takes `count` frames of the read column; returns the messages that wait in the send column. */

@@ -49,6 +49,7 @@ function render(node: NodeStatus): string {
     `  public key  ${own.publicKey ?? '(none)'}`,
     `  offloads    ${offloads(own.offloads)}`,
     ...(lane.restarts > 0 ? [`  lane        ${lane.state}, restarted ${lane.restarts} times`] : []),
+    ...underLoad(lane),
     ...problems(node),
   ];
   if (peers.length === 0) return `${[...head, '  no peers'].join('\n')}\n`;
@@ -80,6 +81,20 @@ function offloads(states: NodeStatus['interface']['offloads']): string {
     const { obstacle } = states[offload];
     return `${OFFLOAD_KEYS[offload]} ${obstacle === null ? 'on' : `off (${OBSTACLES[obstacle]})`}`;
   }).join(', ');
+}
+
+/** Handshakes pile up, and some or all have to show a cookie first. */
+function underLoad({ asksCookiesOf }: NodeStatus['lane']): string[] {
+  switch (asksCookiesOf) {
+    case 'nobody':
+      return [];
+    case 'busy-sources':
+      return ['  under load  sources of many handshakes must show a cookie'];
+    case 'everyone':
+      return ['  under load  every handshake must show a cookie'];
+    default:
+      return asksCookiesOf satisfies never;
+  }
 }
 
 /** What went wrong since the start, where anything did. */

@@ -21,6 +21,8 @@ export interface NodeStatus {
     readonly restarts: number;
     /** Why the last one failed; null if none did. */
     readonly lastFailure: string | null;
+    /** Who has to show a cookie before a handshake: anyone but `nobody` means that handshakes pile up. */
+    readonly asksCookiesOf: 'nobody' | 'busy-sources' | 'everyone';
   };
   readonly peers: readonly PeerStatus[];
   /** Dropped packets by reason, zeros too. */

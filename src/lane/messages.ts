@@ -2,6 +2,7 @@
 // lane's event after posting, because a lane that sleeps in the kernel sees no message.
 
 import type { Fault } from 'node-tuntap2';
+import type { Load } from 'wireguard-wasm';
 
 /** Where a peer is reached. `address` has 4 or 16 bytes. */
 export interface LaneEndpoint {
@@ -97,6 +98,8 @@ export interface LaneStatus {
   readonly faults: readonly Fault[];
   /** Whether trains are sent: false once the host refused one. */
   readonly sendsTrains: boolean;
+  /** Of whom a cookie is asked before a handshake, because handshakes pile up. */
+  readonly asksCookiesOf: Load;
 }
 
 export type FromLane =

@@ -18,13 +18,14 @@ export function turn(core: Core, io: Io, ready: number): void {
     if (datagrams > 0) {
       const frames = core.inbound(datagrams);
       if (frames > 0) io.writeTun(core.memory.buffer, frames);
-      send(core, io, core.replies()); // handshake replies, keepalives, staged packets
+      send(core, io, core.replies()); // cookie replies, keepalives, staged packets
     }
   }
   if ((ready & READY.tun) !== 0) {
     const frames = io.readTun(core.memory.buffer);
     if (frames > 0) send(core, io, core.outbound(frames));
   }
+  if (core.handshakesWaiting() > 0) send(core, io, core.handshakes()); // behind data, for a bounded time
 }
 
 /** Takes what `ready` says is there, and does nothing with it. */

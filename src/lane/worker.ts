@@ -59,7 +59,8 @@ class Lane {
   run(): void {
     this.#post({ type: 'ready' });
     for (;;) {
-      const ready = this.#io.wait(this.#hasMessages ? 0 : this.#nextTick - nowMs());
+      const isBusy = this.#hasMessages || (this.#isUp && this.#core.handshakesWaiting() > 0);
+      const ready = this.#io.wait(isBusy ? 0 : this.#nextTick - nowMs());
       const now = nowMs();
       this.#core.setTime(now);
       if (ready < 0) throw new Error(`epoll_wait failed with errno ${-ready}`);
@@ -147,7 +148,8 @@ class Lane {
     const peers = this.#peers.status(wanted);
     const faults: Fault[] = this.#io.faults();
     const sendsTrains = this.#hasGso && this.#io.gsoWorks;
-    return { nowMs: nowMs(), peers, drops: this.#core.drops(), faults, sendsTrains };
+    const asksCookiesOf = this.#core.load();
+    return { nowMs: nowMs(), peers, drops: this.#core.drops(), faults, sendsTrains, asksCookiesOf };
   }
 
   #post(message: FromLane): void {

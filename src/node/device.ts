@@ -33,7 +33,7 @@ export interface DeviceOptions {
 }
 
 /** What the lane has counted, beside the peers. */
-export type DeviceCounters = Pick<LaneStatus, 'drops' | 'faults' | 'sendsTrains'>;
+export type DeviceCounters = Pick<LaneStatus, 'drops' | 'faults' | 'sendsTrains' | 'asksCookiesOf'>;
 
 export interface DeviceStatus extends DeviceSnapshot {
   readonly publicKey: Uint8Array | undefined;

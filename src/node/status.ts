@@ -42,6 +42,7 @@ export async function nodeStatus(device: Device, facts: NodeFacts): Promise<Node
       state: device.lane?.isRunning === true ? 'running' : 'restarting',
       restarts: device.lane?.restarts ?? 0,
       lastFailure: device.lane?.lastFailure ?? null,
+      asksCookiesOf: counters?.asksCookiesOf ?? 'nobody',
     },
     peers,
     drops: Object.fromEntries(

@@ -32,7 +32,7 @@ test('status --json has the node, its peers, and every counter', async () => {
   expect(status).toMatchObject({
     pid: left.process.pid,
     interface: { name: 'rf-left', listenPort: 51820, mtu: 1420, addresses: OVERLAY.left.addresses },
-    lane: { state: 'running', restarts: 0, lastFailure: null },
+    lane: { state: 'running', restarts: 0, lastFailure: null, asksCookiesOf: 'nobody' },
     peers: [
       {
         name: 'right',

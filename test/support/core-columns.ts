@@ -52,7 +52,15 @@ export class CoreHarness {
       view.setUint32(entry + 32, 0x0100007f, true);
     });
     const frames = this.#frames(this.core.inbound(payloads.length));
-    return { frames, replies: this.#datagrams(this.core.replies()) };
+    const replies = this.#datagrams(this.core.replies());
+    return { frames, replies: [...replies, ...this.handshakes()] };
+  }
+
+  /** Lets the core work on the handshakes that wait. */
+  handshakes(): Datagram[] {
+    const sent: Datagram[] = [];
+    while (this.core.handshakesWaiting() > 0) sent.push(...this.#datagrams(this.core.handshakes()));
+    return sent;
   }
 
   tick(): Datagram[] {

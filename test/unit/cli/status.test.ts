@@ -52,7 +52,7 @@ function node(name: string, peers: readonly PeerStatus[]): NodeStatus {
         tunUdp: { isActive: false, obstacle: 'config' },
       },
     },
-    lane: { state: 'running', restarts: 0, lastFailure: null },
+    lane: { state: 'running', restarts: 0, lastFailure: null, asksCookiesOf: 'nobody' },
     peers,
     drops: { 'bad-tag': '2', 'no-route': '0' },
     faults: { 'sendmmsg ENETUNREACH': 3 },

@@ -22,7 +22,7 @@ const STATUS: NodeStatus = {
       tunUdp: { isActive: false, obstacle: 'host' },
     },
   },
-  lane: { state: 'restarting', restarts: 2, lastFailure: 'a trap' },
+  lane: { state: 'restarting', restarts: 2, lastFailure: 'a trap', asksCookiesOf: 'everyone' },
   peers: [
     {
       name: 'alice',

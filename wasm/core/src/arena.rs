@@ -29,6 +29,8 @@ const LONGEST_TRAIN: u32 = 63;
 pub const SLOT_BYTES: usize = LARGEST_PACKET + 1 + SLACK + 64;
 /// Bytes of one queue: as many largest packets as one call can take in, and what each of their segments adds.
 pub const QUEUE_BYTES: usize = RECEIVE_SLOTS * (SLOT_BYTES + 64 * 64);
+/// In place of a peer's id: a message for whoever asked.
+pub const NO_PEER: u32 = u32::MAX;
 /// Arguments and results of control calls.
 pub const CONTROL_BYTES: usize = 16_384;
 

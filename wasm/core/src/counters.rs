@@ -47,10 +47,16 @@ pub enum DropReason {
     HandshakeRate,
     /// We have no private key yet.
     NoIdentity,
+    /// A handshake message without the cookie that load demands: its sender was told one. §5.3.
+    HandshakeCookie,
+    /// A handshake message beyond the 20 a second of a source, under load.
+    HandshakeSourceRate,
+    /// As many handshake messages wait for their Diffie-Hellman as may.
+    HandshakeQueueFull,
 }
 
 impl DropReason {
-    pub const NAMES: [&'static str; 21] = [
+    pub const NAMES: [&'static str; 24] = [
         "malformed-message",
         "bad-mac1",
         "low-order-key",
@@ -72,9 +78,12 @@ impl DropReason {
         "arena-full",
         "handshake-rate",
         "no-identity",
+        "handshake-cookie",
+        "handshake-source-rate",
+        "handshake-queue-full",
     ];
 }
-const _: () = assert!(DropReason::NoIdentity as usize + 1 == DropReason::NAMES.len());
+const _: () = assert!(DropReason::HandshakeQueueFull as usize + 1 == DropReason::NAMES.len());
 
 /// The block of drop counters. Fixed for the life of the core: the host knows its address.
 pub struct Counters {

@@ -10,6 +10,7 @@ use crate::arena::{Intake, SendQueue};
 use crate::control::Key;
 use crate::counters::Counters;
 use crate::handshake_gate::{self, Identity};
+use crate::handshakes::Gate;
 use crate::host;
 use crate::index_table::IndexTable;
 use crate::packet::address::Endpoint;
@@ -37,12 +38,13 @@ pub enum Refusal {
 const INITIATIONS_PER_TICK: usize = 24;
 /// Peers a device may have: more than its memory holds, and so few among 2^24 index bases that a free one is soon found.
 const MAX_PEERS: usize = 1 << 20;
-/// Send slots a tick leaves free for what one more peer may have to say.
-const TICK_RESERVE: usize = 130;
+/// Send slots that stay free for what one more peer may have to say: all that it staged.
+pub const SEND_RESERVE: usize = 130;
 
 pub struct Device {
     pub write: WriteArena,
     pub shared: Shared,
+    pub gate: Gate,
     pub allowed_ips: AllowedIps,
     pub(crate) peers: Vec<Option<Box<Peer>>>,
     free: Vec<u32>,
@@ -89,6 +91,7 @@ impl Device {
                 identity: None,
                 indices: IndexTable::new(),
             },
+            gate: Gate::new(),
             allowed_ips: AllowedIps::new(),
             peers: Vec::new(),
             free: Vec::new(),
@@ -210,7 +213,7 @@ impl Device {
         self.shared.send.clear();
         self.shared.initiations = 0;
         for _ in 0..self.peers.len() {
-            if self.shared.initiations >= INITIATIONS_PER_TICK || self.shared.send.free() < TICK_RESERVE {
+            if self.shared.initiations >= INITIATIONS_PER_TICK || self.shared.send.free() < SEND_RESERVE {
                 break;
             }
             self.tick_cursor = (self.tick_cursor + 1) % self.peers.len();

@@ -6,8 +6,11 @@ use zeroize::Zeroizing;
 
 use crate::counters::DropReason;
 use crate::device::PeerSettings;
+use crate::host;
+use crate::packet::address::Endpoint;
 use crate::test_initiator::{Initiator, mac1, stamp};
-use crate::tests::{Options, PEER, Pair, place, types};
+use crate::tests::{Node, Options, PEER, Pair, is_keepalive, packet, place, types};
+use crate::waiting::Load;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -89,4 +92,129 @@ fn at_most_fifty_initiations_of_a_peer_are_answered_each_second() {
     }
     assert_eq!(answered, 100, "in two seconds");
     assert_eq!(pair.b.drops(DropReason::HandshakeRate), 300);
+}
+
+/// Messages with a right mac1 and nothing else right, from `source` for each number; returns what is answered at once.
+fn flood(node: &mut Node, kind: u8, count: u32, source: impl Fn(u32) -> Endpoint) -> Vec<Vec<u8>> {
+    let mut message = vec![0; if kind == 1 { 148 } else { 92 }];
+    message[0] = kind;
+    let covered = message.len() - 32;
+    let own = *node.device.shared.identity.as_ref().unwrap().public();
+    let mut replies = Vec::new();
+    for n in 0..count {
+        message[12..16].copy_from_slice(&n.to_le_bytes());
+        let mac = mac1(&own, &message[..covered]);
+        message[covered..covered + 16].copy_from_slice(&mac);
+        replies.extend(node.arrive(&message, source(n)));
+    }
+    replies
+}
+
+fn load(node: &Node) -> Load {
+    node.device.gate.waiting.load(host::now())
+}
+
+#[test]
+fn one_source_cannot_bring_others_to_need_a_cookie() {
+    let mut pair = Pair::new(Options::default());
+    let replies = flood(&mut pair.b, 1, 5_000, |_| place(66, 6));
+    assert_eq!(load(&pair.b), Load::BusySources);
+    assert!(types(&replies).iter().all(|kind| *kind == 3), "the flood is asked for a cookie");
+    assert_eq!(pair.b.drops(DropReason::HandshakeCookie), replies.len() as u64);
+    assert_eq!(replies.len(), 5_000 - 512 - 5, "what fills the queue to its mark, then the bucket");
+    // Another peer's handshake waits like any other, and succeeds.
+    assert!(pair.b.arrive(&initiator(1).initiation(stamp(SECOND)), pair.a.place).is_empty());
+    let answers = pair.b.handshakes();
+    assert_eq!(types(&answers), [2]);
+}
+
+#[test]
+fn under_load_a_peer_that_honours_its_cookie_gets_in_and_the_live_session_goes_on() {
+    let mut pair = Pair::new(Options::default());
+    pair.a_sends(64);
+    pair.jump(130_000); // the next packet begins a new handshake beside the old session
+    let hostile = |n: u32| Endpoint {
+        remote: [10, (n >> 8) as u8, n as u8, 1].repeat(4).try_into().unwrap(),
+        ..place(0, 7)
+    };
+    let from_a = pair.a.send(&packet(pair.a.overlay, pair.b.overlay, 64));
+    flood(&mut pair.b, 1, 20_000, hostile);
+    assert_eq!(load(&pair.b), Load::Everyone);
+    assert!(pair.b.device.gate.waiting.count() <= 1_024, "what waits is bounded");
+
+    let mut answers = Vec::new();
+    for message in &from_a {
+        answers.extend(pair.b.arrive(message, pair.a.place));
+    }
+    assert_eq!(pair.b.delivered.len(), 2, "data is not held up");
+    answers.retain(|message| !is_keepalive(message));
+    assert_eq!(types(&answers), [3], "the handshake needs a cookie");
+    let endpoint = pair.a.device.status(PEER).unwrap().endpoint;
+    assert!(pair.a.receive(&answers[0], place(66, 6)).is_empty(), "a cookie reply starts nothing");
+    assert_eq!(pair.a.device.status(PEER).unwrap().endpoint, endpoint, "and moves nothing");
+
+    pair.jump(5_500);
+    flood(&mut pair.b, 1, 20_000, hostile);
+    let retry = pair.a.tick();
+    assert_eq!(types(&retry), [1]);
+    assert_ne!(retry[0][132..], [0; 16], "the retry carries mac2");
+    assert!(pair.b.arrive(&retry[0], place(1, 51_821)).first().is_some_and(|m| m[0] == 3), "other port");
+    assert!(pair.b.arrive(&retry[0], pair.a.place).is_empty());
+    let answers = pair.b.handshakes();
+    assert_eq!(types(&answers), [2], "let in");
+    pair.carry(vec![], answers);
+    pair.a_sends(64);
+    pair.jump(1_000);
+    assert_eq!(load(&pair.b), Load::Nobody, "a second after the flood");
+}
+
+#[test]
+fn one_cookie_reply_is_taken_for_each_mac1_and_used_for_two_minutes() {
+    let mut pair = Pair::new(Options::default());
+    let initiation = pair.a.send(&packet(pair.a.overlay, pair.b.overlay, 64)).remove(0);
+    flood(&mut pair.b, 1, 2_000, |n| place(n as u8, n as u16));
+    let reply = pair.b.arrive(&initiation, pair.a.place).remove(0);
+    assert_eq!(reply[0], 3);
+    for bit in 64..reply.len() * 8 {
+        let mut forged = reply.clone();
+        forged[bit / 8] ^= 1 << (bit % 8);
+        assert!(pair.a.receive(&forged, pair.b.place).is_empty());
+    }
+    assert_eq!(pair.a.drops(DropReason::BadCookieReply), 448, "none of them was taken for the one");
+    pair.a.receive(&reply, pair.b.place);
+    assert_eq!(pair.a.drops(DropReason::BadCookieReply), 448);
+    pair.a.receive(&reply, pair.b.place);
+    assert_eq!(pair.a.drops(DropReason::BadCookieReply), 449, "once");
+
+    // Nobody answers: the retries within two minutes carry the cookie, what is sent after a rest does not.
+    let retries = pair.pass(119_000, false);
+    let initiations: Vec<&Vec<u8>> =
+        retries.iter().map(|(_, message)| message).filter(|m| m[0] == 1).collect();
+    assert!(initiations.len() > 10 && initiations.iter().all(|m| m[132..] != [0; 16]));
+    pair.jump(1_000);
+    let later = pair.a.send(&packet(pair.a.overlay, pair.b.overlay, 64));
+    assert_eq!(types(&later), [1]);
+    assert_eq!(later[0][132..], [0; 16]);
+}
+
+#[test]
+fn responses_pass_the_same_gate() {
+    let mut pair = Pair::new(Options::default());
+    let initiation = pair.a.send(&packet(pair.a.overlay, pair.b.overlay, 64)).remove(0);
+    // a is under load by the time b answers; what floods it speaks to a.
+    let response = pair.b.receive(&initiation, pair.a.place).remove(0);
+    flood(&mut pair.a, 2, 2_000, |n| place(n as u8, n as u16));
+    assert_eq!(load(&pair.a), Load::Everyone);
+    let reply = pair.a.arrive(&response, pair.b.place);
+    assert_eq!(types(&reply), [3]);
+    assert!(pair.b.receive(&reply[0], pair.a.place).is_empty());
+    pair.a.handshakes();
+    assert_eq!(pair.a.drops(DropReason::UnknownIndex), 1_024, "those that waited before");
+    // Still under load when a tries again, b answers with its cookie.
+    pair.jump(5_500);
+    let retry = pair.a.tick();
+    flood(&mut pair.a, 2, 2_000, |n| place(n as u8, n as u16));
+    let response = pair.b.receive(&retry[0], pair.a.place).remove(0);
+    assert!(pair.a.arrive(&response, pair.b.place).is_empty());
+    assert_eq!(types(&pair.a.handshakes()), [4]);
 }

@@ -1,6 +1,6 @@
 //! What an initiation must pass before a peer's `Tunn` sees it: mac1, a usable ephemeral, then the static key
 //! inside, which says whose it is, then the timestamp, which says that it is new. Everything that fails meets silence.
-//! WireGuard paper §5.1, §5.3.
+//! WireGuard paper §5.1. When it has to show a cookie before: `handshakes.rs`.
 //!
 //! Cost: one Diffie-Hellman tells all of it, and is what a refusal costs. boringtun repeats it for what it admits, so
 //! an answered initiation costs five multiplications where four would do.
@@ -18,12 +18,14 @@ use crate::message::{InitiationFields, split_macs};
 use crate::noise::{self, OpenedStatic, Prologue};
 
 const LABEL_MAC1: &[u8] = b"mac1----";
+const LABEL_COOKIE: &[u8] = b"cookie--";
 
 /// Our key pair, and what every handshake message to it is checked with.
 pub struct Identity {
     private: StaticSecret,
     public: PublicKey,
     mac1_key: [u8; 32],
+    cookie_key: [u8; 32],
     prologue: Prologue,
     limiter: Arc<RateLimiter>,
 }
@@ -35,8 +37,9 @@ impl Identity {
         // Row 19: boringtun's limit is one count over all senders and needs their address; no limit turns it off.
         let limiter = Arc::new(RateLimiter::new(&public, u64::MAX));
         let mac1_key = noise::hash([LABEL_MAC1, public.as_bytes()]);
+        let cookie_key = noise::hash([LABEL_COOKIE, public.as_bytes()]);
         let prologue = Prologue::new(public.as_bytes());
-        Identity { private, public, mac1_key, prologue, limiter }
+        Identity { private, public, mac1_key, cookie_key, prologue, limiter }
     }
 
     pub fn public(&self) -> &[u8; 32] {
@@ -57,6 +60,11 @@ impl Identity {
             noise::mac(&self.mac1_key, [covered])
                 .is_some_and(|computed| verify_slices_are_equal(&computed, mac1).is_ok())
         })
+    }
+
+    /// What cookie replies to messages for us are sealed with. WireGuard paper §5.4.7.
+    pub fn cookie_key(&self) -> &[u8; 32] {
+        &self.cookie_key
     }
 
     /// Opens the static key of an initiation: the public key of whoever claims to have sent it. One Diffie-Hellman.

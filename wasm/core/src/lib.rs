@@ -8,9 +8,11 @@ mod admission;
 mod allowed_ips;
 mod arena;
 mod control;
+mod cookies;
 mod counters;
 mod device;
 mod handshake_gate;
+mod handshakes;
 mod host;
 mod inbound;
 mod index_table;
@@ -24,9 +26,11 @@ mod prefix_buckets;
 mod prefix_tree;
 mod replay_window;
 mod sessions;
+mod source_buckets;
 mod staging;
 mod timers;
 mod tunnel;
+mod waiting;
 mod write_arena;
 
 use std::cell::RefCell;
@@ -192,6 +196,26 @@ pub extern "C" fn inbound(count: u32) -> i32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn replies() -> i32 {
     device::with(|device| device.shared.send.count()) as i32
+}
+
+/// How many handshake messages wait for their Diffie-Hellman: while any do, the host calls [`handshakes`] after each
+/// batch and does not sleep.
+#[unsafe(no_mangle)]
+pub extern "C" fn handshakes_waiting() -> u32 {
+    device::with(|device| device.gate.waiting.count()) as u32
+}
+
+/// Works on waiting handshakes for about a millisecond, less while data flows. Returns how many messages wait in the
+/// send column.
+#[unsafe(no_mangle)]
+pub extern "C" fn handshakes() -> i32 {
+    device::with(device::Device::handshakes) as i32
+}
+
+/// Of whom a cookie is asked: 0 nobody, 1 sources that send more than 20 handshakes a second, 2 everyone.
+#[unsafe(no_mangle)]
+pub extern "C" fn load() -> u32 {
+    device::with(|device| device.gate.waiting.load(host::now())) as u32
 }
 
 /// Takes the first `count` frames of the read column. Returns how many messages wait in the send column.

@@ -25,8 +25,9 @@ impl Device {
                 Some((header, packet)) => self.take_frame(header, packet, id, now),
                 None => Err(DropReason::FrameMalformed),
             };
-            if let Err(reason) = taken {
-                self.shared.counters.drop(reason);
+            match taken {
+                Ok(()) => self.gate.waiting.data_flowed(),
+                Err(reason) => self.shared.counters.drop(reason),
             }
         }
         self.shared.send.count()

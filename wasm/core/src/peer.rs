@@ -207,7 +207,7 @@ impl Peer {
 
     fn advance_tunnel(&mut self, now: Millis, shared: &mut Shared) {
         let (Some(tunnel), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else { return };
-        match tunnel.advance(room) {
+        match tunnel.advance(room, now) {
             Due::Nothing => {}
             Due::Initiation => {
                 self.forget_source(); // in case it is why nobody answered
@@ -287,7 +287,7 @@ impl Peer {
             return;
         }
         let (Some(tunnel), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else { return };
-        if tunnel.initiate(room) {
+        if tunnel.initiate(room, now) {
             self.sent_initiation(now, shared);
         }
     }
@@ -334,7 +334,7 @@ impl Peer {
         self.tunnel(shared);
         let tunnel = self.tunnel.as_mut().ok_or(DropReason::NoIdentity)?;
         let room = shared.send.room(HANDSHAKE_ROOM).ok_or(DropReason::ArenaFull)?;
-        let (local, keys) = tunnel.answer(datagram, room)?;
+        let (local, keys) = tunnel.answer(datagram, room, now)?;
         self.heard_from(datagram.len(), from);
         self.sessions.responded((local, sender), keys, now);
         self.timers.received(now);
@@ -368,8 +368,8 @@ impl Peer {
     }
 
     /// A cookie reply: only kept. It moves no endpoint and starts nothing (row 21).
-    pub fn receive_cookie_reply(&mut self, datagram: &[u8]) -> Result<(), DropReason> {
-        self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?.take_cookie(datagram)
+    pub fn receive_cookie_reply(&mut self, datagram: &[u8], now: Millis) -> Result<(), DropReason> {
+        self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?.take_cookie(datagram, now)
     }
 
     /// A transport message with our index `receiver`. `room` takes the packet and must be as long as the

@@ -92,11 +92,28 @@ impl Node {
 
     /// Hands one datagram to the device; frames go to `delivered`, replies are returned.
     pub fn receive(&mut self, datagram: &[u8], from: Endpoint) -> Vec<Vec<u8>> {
+        let mut replies = self.arrive(datagram, from);
+        replies.extend(self.handshakes());
+        replies
+    }
+
+    /// The same, without letting it work on the handshakes that wait.
+    pub fn arrive(&mut self, datagram: &[u8], from: Endpoint) -> Vec<Vec<u8>> {
         self.intake.receive.fill(0, datagram, from);
         self.device.inbound(&self.intake, 1);
         let packets = self.device.write.frames().into_iter().map(|frame| frame[VNET_HEADER_BYTES..].to_vec());
         self.delivered.extend(packets);
         self.drain()
+    }
+
+    /// Lets the device work on the handshakes that wait.
+    pub fn handshakes(&mut self) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        while self.device.gate.waiting.count() > 0 {
+            self.device.handshakes();
+            messages.extend(self.drain());
+        }
+        messages
     }
 
     pub fn tick(&mut self) -> Vec<Vec<u8>> {

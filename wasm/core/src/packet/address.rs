@@ -61,6 +61,16 @@ impl Endpoint {
         self.family != 0
     }
 
+    /// The remote address: 4 bytes, 16, or none.
+    pub fn address_bytes(&self) -> &[u8] {
+        let length = match self.family {
+            4 => 4,
+            6 => 16,
+            _ => 0,
+        };
+        self.remote.get(..length).unwrap_or_default()
+    }
+
     /// Reads an endpoint from a control block; a family that is neither 4, 6 nor 0 is refused.
     pub fn parse(bytes: &[u8]) -> Option<Endpoint> {
         let family = u16::from_le_bytes(*bytes.first_chunk()?);
