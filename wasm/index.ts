@@ -163,7 +163,8 @@ export class Core {
     this.#nowMs = nowMs;
     const wallMs = (host.wallClockMs ?? Date.now)();
     // The two clocks are apart by whole seconds, so that cutting one cuts their sum too.
-    const offsetS = Math.ceil((wallMs - nowMs) / 1000) - TAI_CORRECTION_S;
+    // Before 1970 boringtun would panic, so that is where a clock begins that was never set.
+    const offsetS = Math.max(0, Math.ceil((wallMs - nowMs) / 1000) - TAI_CORRECTION_S);
     const wasi = new HostCalls(host.log, () => ({ nowMs: this.#nowMs, offsetS }));
     const instance = new WebAssembly.Instance(module, { wasi_snapshot_preview1: wasi.imports });
     this.#exports = instance.exports as unknown as Exports;

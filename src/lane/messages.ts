@@ -44,6 +44,8 @@ export interface LaneChange {
 /** All a lane needs to begin. */
 export interface LaneSettings {
   readonly mtu: number;
+  /** Added to the lane's clock it makes the time that handshakes carry: the same for each lane of a device. */
+  readonly clockOffsetSeconds: number;
   readonly change: LaneChange;
 }
 

@@ -44,7 +44,9 @@ class Lane {
 
   constructor({ port, descriptors, settings }: LaneStart, onPanic: (text: string) => void) {
     this.#port = port;
-    this.#core = new Core(compile(), { log: onPanic }, nowMs());
+    const now = nowMs();
+    const wallClockMs = () => Math.trunc(now) + settings.clockOffsetSeconds * 1000;
+    this.#core = new Core(compile(), { log: onPanic, wallClockMs }, now);
     this.#io = new BatchIo({ ...descriptors, ...this.#core.layout });
     this.#mtu = settings.mtu;
     this.#core.setMtu(settings.mtu);

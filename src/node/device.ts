@@ -9,6 +9,7 @@ import { messageOf, NodeError } from '../errors.ts';
 import { closeSockets, type Descriptors, type Sockets } from '../lane/descriptors.ts';
 import type { LaneEndpoint, LaneOffloads, LaneStatus } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
+import { HandshakeClock, stateDirectory } from './handshake-clock.ts';
 import { laneChanges, wholeChange } from './lane-changes.ts';
 import { Supervisor } from './supervisor.ts';
 
@@ -49,6 +50,7 @@ export class Device implements UapiDevice {
   readonly #model = new DeviceModel();
   /** When each peer's last handshake was, by the wall clock of the moment at which it was first heard of. */
   readonly #handshakes = new Map<number, { readonly laneMs: number; readonly wallMs: number }>();
+  readonly #clock: HandshakeClock;
   #lane: Supervisor | undefined;
   #learning: NodeJS.Timeout | undefined;
   /** As configured: 0 = any. */
@@ -57,8 +59,9 @@ export class Device implements UapiDevice {
   #mtu: number;
   #lastChange: Promise<unknown> = Promise.resolve();
 
-  private constructor(options: DeviceOptions) {
+  private constructor(options: DeviceOptions, clock: HandshakeClock) {
     this.#options = options;
+    this.#clock = clock;
     this.#listenPort = options.listenPort;
     this.#mtu = options.mtu;
     this.#model.apply(options.change);
@@ -69,10 +72,17 @@ export class Device implements UapiDevice {
    * @throws NodeError `ERR_NODE_LANE`
    */
   static async start(options: DeviceOptions): Promise<Device> {
-    const device = new Device(options);
+    const { descriptors, log } = options;
+    const clock = await HandshakeClock.start({
+      directory: stateDirectory(),
+      interfaceName: descriptors.name,
+      log,
+    });
+    const device = new Device(options, clock);
     try {
       device.#lane = await device.#startLane();
     } catch (cause) {
+      await clock.stop();
       device.#model.wipe();
       throw new NodeError('ERR_NODE_LANE', `the lane did not start: ${messageOf(cause)}`, { cause });
     }
@@ -84,6 +94,7 @@ export class Device implements UapiDevice {
   async stop(): Promise<void> {
     clearInterval(this.#learning);
     await this.#lane?.stop();
+    await this.#clock.stop();
     this.#model.wipe();
   }
 
@@ -170,7 +181,11 @@ export class Device implements UapiDevice {
     return Supervisor.start({
       descriptors: () => descriptors.all,
       // Made anew for each lane: it begins where the peers were last seen.
-      settings: () => ({ mtu: this.#mtu, change: wholeChange(this.#model) }),
+      settings: () => ({
+        mtu: this.#mtu,
+        clockOffsetSeconds: this.#clock.offsetSeconds,
+        change: wholeChange(this.#model),
+      }),
       ...(laneWorker === undefined ? {} : { worker: laneWorker }),
       onFaults: (faults) => {
         const list = faults.map(({ call, code, count }) => `${call} ${code} ${count} times`).join(', ');
