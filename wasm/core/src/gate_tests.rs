@@ -4,6 +4,7 @@
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+use crate::arena::RECEIVE_SLOTS;
 use crate::counters::DropReason;
 use crate::device::PeerSettings;
 use crate::host;
@@ -217,4 +218,19 @@ fn responses_pass_the_same_gate() {
     let response = pair.b.receive(&retry[0], pair.a.place).remove(0);
     assert!(pair.a.arrive(&response, pair.b.place).is_empty());
     assert_eq!(types(&pair.a.handshakes()), [4]);
+}
+
+#[test]
+fn a_full_batch_counts_as_data_for_some_may_wait_behind_it() {
+    let mut pair = Pair::new(Options::default());
+    let message = initiator(3).initiation(stamp(SECOND));
+    for (count, works) in [(RECEIVE_SLOTS - 1, true), (RECEIVE_SLOTS, false)] {
+        for slot in 0..count {
+            pair.b.intake.receive.fill(slot, &message, place(66, 6));
+        }
+        pair.b.device.gate.waiting.worked(i64::MAX / 2, 0); // their share of the time is used up
+        pair.b.device.inbound(&pair.b.intake, count);
+        pair.b.device.handshakes();
+        assert_eq!(pair.b.device.gate.waiting.count() == 0, works, "{count} datagrams at once");
+    }
 }

@@ -2,7 +2,7 @@
 //! frame for the TUN device. Handshakes wait at the gate (`handshakes.rs`) until the data of the batch is through.
 //! What fails is counted and answered with silence.
 
-use crate::arena::Intake;
+use crate::arena::{Intake, RECEIVE_SLOTS};
 use crate::counters::DropReason;
 use crate::device::Device;
 use crate::host::{self, Millis};
@@ -17,6 +17,9 @@ impl Device {
         let now = host::now();
         self.write.clear();
         self.shared.send.clear();
+        if count == RECEIVE_SLOTS {
+            self.gate.waiting.data_flowed(); // more has come than fits: data may be behind it
+        }
         for slot in 0..count {
             let Some((datagrams, from)) = intake.receive.datagrams_in(slot) else {
                 self.shared.counters.drop(DropReason::MalformedMessage);

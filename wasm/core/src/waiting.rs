@@ -58,7 +58,7 @@ pub struct Waiting {
     queue: VecDeque<Handshake>,
     busy_until: Millis,
     everyone_until: Millis,
-    /// Whether packets passed since handshakes were last worked on.
+    /// Whether packets passed since handshakes were last worked on, or may wait behind a flood of these.
     data_flows: bool,
     credit: i64,
     paused_at: i64,
@@ -104,7 +104,7 @@ impl Waiting {
         self.queue.pop_front()
     }
 
-    /// A packet passed: until handshakes are next worked on, data goes first.
+    /// A packet passed, or may wait to: when handshakes are next worked on, it is for their share of the time only.
     pub fn data_flowed(&mut self) {
         self.data_flows = true;
     }
