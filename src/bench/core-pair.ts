@@ -47,9 +47,9 @@ export class CorePair {
     this.fill([{ header: vnetHeader('udp', 0), packet: udpPacket(OVERLAY.right, 64) }]);
     this.carry(this.left, this.left.outbound(1), this.right);
     this.right.inbound(1);
-    this.carry(this.right, this.right.replies(), this.left);
+    this.carry(this.right, this.right.handshakes(), this.left);
     this.left.inbound(1);
-    this.carry(this.left, this.left.replies(), this.right);
+    this.carry(this.left, this.left.handshakes(), this.right);
     if (this.right.inbound(1) !== 1) throw new Error('the two cores did not connect');
   }
 

@@ -95,7 +95,12 @@ impl End {
             assert_eq!(header.total_length, packet.len(), "and nothing behind them");
             assert!(self.peer.contains(&header.source), "a foreign source reached the TUN device");
         }
-        self.messages()
+        let mut replies = self.messages();
+        while self.device.gate.waiting.count() > 0 {
+            self.device.handshakes();
+            replies.extend(self.messages());
+        }
+        replies
     }
 
     /// Drops for any reason but one: where a packet of our own host came from, only the other end judges.
