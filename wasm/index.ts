@@ -201,7 +201,8 @@ export class Core {
 
   /**
    * Takes our private key (32 bytes; the caller wipes its copy), before or after the peers; zeros mean none, and then the
-   * device is silent. The same key again changes nothing; another one takes effect at once.
+   * device is silent. The same key again changes nothing. Another one is what handshakes are made with from now on; sessions
+   * go on until they have made new ones, at most 180 s, so that nothing is lost.
    * Refused as ERR_CORE_OWN_KEY, with nothing changed, while a peer has the public key that belongs to it.
    */
   setIdentity(privateKey: Uint8Array): void {
@@ -240,7 +241,10 @@ export class Core {
     this.#check(this.#exports.set_endpoint(peer), 'an endpoint');
   }
 
-  /** Takes a peer's preshared key (32 bytes; the caller wipes its copy), or that it has none. The same again changes nothing. */
+  /**
+   * Takes a peer's preshared key (32 bytes; the caller wipes its copy), or that it has none, with the promises of
+   * {@link setIdentity}. A handshake with it starts with the next tick if there is a session.
+   */
   setPresharedKey(peer: number, key: Uint8Array | undefined): void {
     this.#write(0, exactly(key ?? new Uint8Array(KEY_BYTES), KEY_BYTES, 'preshared key'));
     this.#view().setUint8(this.#control + KEY_BYTES, key === undefined ? 0 : 1);

@@ -63,8 +63,8 @@ impl Session {
         text.copy_from_slice(packet);
         let tag = self.keys.seal.seal_in_place_separate_tag(nonce(counter), Aad::from([]), text).ok()?;
         *tag_place = tag.as_ref().try_into().ok()?;
-        let fields = [&4u32.to_le_bytes()[..], &self.remote.to_le_bytes(), &counter.to_le_bytes()];
-        header.iter_mut().zip(fields.into_iter().flatten()).for_each(|(to, from)| *to = *from);
+        // Type 4 and three zero bytes, receiver index, counter. WireGuard paper §5.4.6.
+        *header = (4 | u128::from(self.remote) << 32 | u128::from(counter) << 64).to_le_bytes();
         Some(packet.len() + TRANSPORT_OVERHEAD_BYTES)
     }
 
@@ -87,8 +87,7 @@ impl Session {
 
 /// Four zero bytes, then the counter. WireGuard paper §5.4.6.
 fn nonce(counter: u64) -> Nonce {
-    let mut bytes = [0; 12];
-    bytes.iter_mut().skip(4).zip(counter.to_le_bytes()).for_each(|(to, from)| *to = from);
+    let [bytes @ .., _, _, _, _] = (u128::from(counter) << 32).to_le_bytes();
     Nonce::assume_unique_for_key(bytes)
 }
 
