@@ -9,6 +9,7 @@
         'src/addon.cc',
         'src/batch_io.cc',
         'src/descriptors.cc',
+        'src/huge_pages.cc',
         'src/link.cc',
         'src/poll.cc',
         'src/tun.cc',

@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "batch_io.h"
 #include "descriptors.h"
+#include "huge_pages.h"
 #include "link.h"
 #include "poll.h"
 #include "tun.h"
@@ -160,6 +161,13 @@ Napi::Value CloseDescriptorCall(const Napi::CallbackInfo& info) {
   return failure.happened() ? FailureValue(info.Env(), failure) : info.Env().Undefined();
 }
 
+// adviseHugePages(memory): boolean
+Napi::Value AdviseHugePagesCall(const Napi::CallbackInfo& info) {
+  Memory memory;
+  if (!ReadMemory(info[0], &memory)) return info.Env().Undefined();
+  return Napi::Boolean::New(info.Env(), AdviseHugePages(memory.At(0), memory.size()));
+}
+
 // nowMs(): number
 Napi::Value NowMsCall(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), NowMs()); }
 
@@ -174,6 +182,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("openEvent", Napi::Function::New<OpenEventCall>(env, "openEvent"));
   exports.Set("wake", Napi::Function::New<WakeCall>(env, "wake"));
   exports.Set("closeDescriptor", Napi::Function::New<CloseDescriptorCall>(env, "closeDescriptor"));
+  exports.Set("adviseHugePages", Napi::Function::New<AdviseHugePagesCall>(env, "adviseHugePages"));
   exports.Set("nowMs", Napi::Function::New<NowMsCall>(env, "nowMs"));
   exports.Set("BatchIo", BatchIo::Define(env));
   return exports;

@@ -67,6 +67,8 @@ class Memory {
   // Sums in 64 bit: two u32 cannot wrap there.
   bool Holds(uint64_t offset, uint64_t length) const { return offset + length <= size_; }
 
+  size_t size() const { return size_; }
+
   // SAFETY: the caller has asked Holds() for the bytes it will touch.
   uint8_t* At(uint64_t offset) const { return base_ + offset; }
 

@@ -1,6 +1,7 @@
 // Waiting: what wait() reports and when, the event that wakes it from another thread, and the clock.
+import { existsSync } from 'node:fs';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { BatchIo, closeDescriptor, nowMs, openEvent, READY, wake } from '../index.ts';
+import { adviseHugePages, BatchIo, closeDescriptor, nowMs, openEvent, READY, wake } from '../index.ts';
 import { ip, requireTestNamespace } from './support/namespace.ts';
 import { pattern, TestLane } from './support/test-lane.ts';
 import { type StartedWorker, startWorker } from './support/worker.ts';
@@ -136,4 +137,13 @@ it('the clock is that of the boot, in milliseconds', () => {
   const times = Array.from({ length: 1000 }, nowMs);
   expect(times).toEqual(times.toSorted((a, b) => a - b));
   expect(new Set(times).size).toBeGreaterThan(10); // it has a fraction
+});
+
+it('huge pages are asked for where one fits, and nothing depends on the answer', () => {
+  const hasThem = existsSync('/sys/kernel/mm/transparent_hugepage');
+  expect(adviseHugePages(new ArrayBuffer(8 << 20))).toBe(hasThem);
+  expect(adviseHugePages(new ArrayBuffer(4096))).toBe(false);
+  const gone = new ArrayBuffer(8);
+  structuredClone(gone, { transfer: [gone] });
+  expect(() => adviseHugePages(gone)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_STATE' }));
 });
