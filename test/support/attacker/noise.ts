@@ -273,6 +273,11 @@ export class Session {
     this.#receiveKey = keys.receiveKey;
   }
 
+  /** What the two ends seal with: to look for where they must not be. */
+  get keys(): { readonly send: Uint8Array; readonly receive: Uint8Array } {
+    return { send: this.#sendKey, receive: this.#receiveKey };
+  }
+
   /** A transport message around `packet`, padded as the paper says unless `pad` is false. Empty is a keepalive. */
   seal(packet: Uint8Array, { counter = this.counter++, pad = true } = {}): Uint8Array {
     const length = pad ? Math.ceil(packet.length / 16) * 16 : packet.length;

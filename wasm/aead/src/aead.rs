@@ -40,8 +40,8 @@ impl UnboundKey {
         Ok(Self { words })
     }
 
-    pub(crate) fn duplicate(&self) -> Self {
-        Self { words: self.words }
+    pub(crate) fn duplicate(&self) -> Box<Self> {
+        Box::new(Self { words: self.words })
     }
 }
 
@@ -55,13 +55,14 @@ impl Drop for UnboundKey {
 ///
 /// INVARIANT: no two texts are sealed under one key and nonce. boringtun upholds it with a 64-bit counter per session.
 pub struct LessSafeKey {
-    pub(crate) key: UnboundKey,
+    /// In a place of its own: whoever moves this leaves no copy of the key behind.
+    pub(crate) key: Box<UnboundKey>,
 }
 
 impl LessSafeKey {
     pub fn new(key: UnboundKey) -> Self {
         crate::capture::bound(&key);
-        Self { key }
+        Self { key: Box::new(key) }
     }
 
     /// Encrypts `text` in place and returns the tag over `aad` and the ciphertext.

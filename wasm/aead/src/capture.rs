@@ -9,7 +9,7 @@ use crate::aead::{LessSafeKey, UnboundKey};
 
 thread_local! {
     /// The last key but one and the last, while someone asks for them.
-    static BOUND: RefCell<Option<[Option<UnboundKey>; 2]>> = const { RefCell::new(None) };
+    static BOUND: RefCell<Option<[Option<Box<UnboundKey>>; 2]>> = const { RefCell::new(None) };
 }
 
 /// Runs `work`; returns with its result the last two keys it bound on this thread, in their order, if it bound two.

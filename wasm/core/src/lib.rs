@@ -31,6 +31,7 @@ mod staging;
 mod timers;
 mod tunnel;
 mod waiting;
+mod wipe;
 mod write_arena;
 
 use std::cell::RefCell;
@@ -39,6 +40,9 @@ use arena::{READ_SLOTS, RECEIVE_SLOTS, SEND_SLOTS, address_of};
 use control::ControlBlock;
 use counters::DropReason;
 use device::Refusal;
+
+#[global_allocator]
+static ALLOCATOR: wipe::WipingAllocator = wipe::WipingAllocator;
 
 const ABI_VERSION: u32 = 3;
 
@@ -50,6 +54,11 @@ thread_local! {
 /// Runs `work` on the control block and turns its answer into a number.
 fn control(work: impl FnOnce(&mut ControlBlock) -> Result<i32, Refusal>) -> i32 {
     CONTROL.with_borrow_mut(work).unwrap_or_else(|refusal| refusal as i32)
+}
+
+/// The same for calls that keys pass through.
+fn control_of_keys(work: impl FnOnce(&mut ControlBlock) -> Result<i32, Refusal>) -> i32 {
+    wipe::without_traces(|| control(work))
 }
 
 fn answer(result: Result<(), Refusal>) -> i32 {
@@ -93,7 +102,7 @@ pub extern "C" fn set_time(now_ms: f64) {
 /// Without a key the device is silent. Refused ([`Refusal::OwnKey`]) while a peer has the public key that belongs to it.
 #[unsafe(no_mangle)]
 pub extern "C" fn set_identity() -> i32 {
-    control(|block| {
+    control_of_keys(|block| {
         let private = block.take_private_key()?;
         device::with(|device| device.set_identity(&private)).map(|()| 0)
     })
@@ -115,7 +124,7 @@ pub extern "C" fn set_offloads(bits: u32) {
 /// Adds the peer described in the control block and returns its id.
 #[unsafe(no_mangle)]
 pub extern "C" fn add_peer() -> i32 {
-    control(|block| {
+    control_of_keys(|block| {
         let settings = block.take_peer_settings()?;
         device::with(|device| device.add_peer(settings)).map(|id| id as i32)
     })
@@ -124,7 +133,7 @@ pub extern "C" fn add_peer() -> i32 {
 /// Removes a peer, its sessions and its allowed IPs.
 #[unsafe(no_mangle)]
 pub extern "C" fn remove_peer(peer: u32) -> i32 {
-    answer(device::with(|device| device.remove_peer(peer)))
+    answer(wipe::without_traces(|| device::with(|device| device.remove_peer(peer))))
 }
 
 /// Where to find a peer, from the control block; its own authentic messages move it from there.
@@ -139,7 +148,7 @@ pub extern "C" fn set_endpoint(peer: u32) -> i32 {
 /// Takes a peer's preshared key, or that it has none, from the control block. The same again changes nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn set_preshared_key(peer: u32) -> i32 {
-    control(|block| {
+    control_of_keys(|block| {
         let key = block.take_preshared_key()?;
         device::with(|device| device.set_preshared_key(peer, key)).map(|()| 0)
     })
@@ -209,7 +218,7 @@ pub extern "C" fn handshakes_waiting() -> u32 {
 /// send column.
 #[unsafe(no_mangle)]
 pub extern "C" fn handshakes() -> i32 {
-    device::with(device::Device::handshakes) as i32
+    wipe::without_traces(|| device::with(device::Device::handshakes)) as i32
 }
 
 /// Of whom a cookie is asked: 0 nobody, 1 sources that send more than 20 handshakes a second, 2 everyone.
@@ -230,7 +239,7 @@ pub extern "C" fn outbound(count: u32) -> i32 {
 /// Does what time alone makes due. Returns how many messages wait in the send column.
 #[unsafe(no_mangle)]
 pub extern "C" fn tick() -> i32 {
-    device::with(device::Device::tick) as i32
+    wipe::without_traces(|| device::with(device::Device::tick)) as i32
 }
 
 /// Tells the core that among the first `count` messages just sent some had a stale source (status 1).
