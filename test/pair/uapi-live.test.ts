@@ -81,6 +81,16 @@ describe('under traffic', () => {
     expect(await pair.net.left.exec('ss', ['-uln'])).not.toContain(':51820');
   });
 
+  test('a preshared key on both ends: not one ping is lost', async () => {
+    const [left, right] = [pair.left.files.keys, pair.right.files.keys];
+    const secret = generatePresharedKey();
+    const result = await pingsDuring(async () => {
+      await wg(pair.net.left, `set rf-left peer ${right.publicKey} preshared-key /dev/stdin`, secret);
+      await wg(pair.net.right, `set rf-right peer ${left.publicKey} preshared-key /dev/stdin`, secret);
+    });
+    expect(result).toMatchObject({ sent: FLOOD.count, received: FLOOD.count });
+  });
+
   test('a preshared key: with one end alone no session is agreed, with both the tunnel is there again', async () => {
     const [left, right] = [pair.left.files.keys, pair.right.files.keys];
     const secret = generatePresharedKey();
