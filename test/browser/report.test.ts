@@ -179,7 +179,8 @@ describe.skipIf(CHROMIUM === '')('the report in a browser', () => {
     };
     expect(await visible()).toBe(0);
     await opened.page.emulateMedia({ media: 'print' });
-    expect(await visible()).toBe(placesOf(madeUpResult()).length);
+    // The browser lays the page out anew when it comes to it.
+    await expect.poll(visible, { timeout: 5_000 }).toBe(placesOf(madeUpResult()).length);
   });
 });
 
