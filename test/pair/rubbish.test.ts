@@ -31,9 +31,11 @@ const RUBBISH: Readonly<Record<string, readonly Buffer[]>> = {
     ...repeat(4, (i) => randomBytes(i)), // not even a type; the first is empty
     ...repeat(10, () => message(0, 65_000)),
   ],
-  'bad-mac1': repeat(400, () => message(1, 148)),
+  'bad-mac1': [
+    ...repeat(400, () => message(1, 148)),
+    ...repeat(200, () => message(2, 92)), // mac1 comes before the index
+  ],
   'unknown-index': [
-    ...repeat(200, () => message(2, 92)),
     ...repeat(100, () => message(3, 64)),
     ...repeat(300, () => message(4, randomInt(2, 80) * 16)),
     ...repeat(10, () => message(4, 65_056)),
