@@ -31,11 +31,13 @@ const LOOKUP_GROUP: usize = 64;
 
 pub struct ControlBlock {
     bytes: Box<[u8]>,
+    /// The key [`ControlBlock::aead`] was last given, bound once as a session's is.
+    bound: Option<(Key, LessSafeKey)>,
 }
 
 impl ControlBlock {
     pub fn new() -> Self {
-        ControlBlock { bytes: vec![0; CONTROL_BYTES].into_boxed_slice() }
+        ControlBlock { bytes: vec![0; CONTROL_BYTES].into_boxed_slice(), bound: None }
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -155,9 +157,14 @@ impl ControlBlock {
             .ok_or(Refusal::BadArgument)?;
         let block = self.bytes.get_mut(AEAD_TEXT..end).ok_or(Refusal::BadArgument)?;
         let (aad, sealed) = block.split_at_mut_checked(aad_length).ok_or(Refusal::BadArgument)?;
-        let key = UnboundKey::new(&CHACHA20_POLY1305, &*key)
-            .map(LessSafeKey::new)
-            .map_err(|_| Refusal::BadArgument)?;
+        let former = self.bound.take_if(|(bound, _)| *bound == key);
+        let (_, key) = match former {
+            Some(bound) => self.bound.insert(bound),
+            None => {
+                let unbound = UnboundKey::new(&CHACHA20_POLY1305, &*key).map_err(|_| Refusal::BadArgument)?;
+                self.bound.insert((key, LessSafeKey::new(unbound)))
+            }
+        };
         let nonce = Nonce::assume_unique_for_key(nonce);
         if seal {
             let (text, place) = sealed.split_at_mut_checked(text_length).ok_or(Refusal::BadArgument)?;
