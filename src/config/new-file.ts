@@ -16,12 +16,12 @@ export function writeNewFile(path: string, content: Uint8Array, mode: number): v
   } finally {
     closeSync(fd);
   }
-  syncFolder(path);
+  syncFolder(dirname(path));
 }
 
-/** The name of a file that is new or was moved is on disk only when its folder is. */
-export function syncFolder(file: string): void {
-  const fd = openSync(dirname(file), constants.O_RDONLY | constants.O_DIRECTORY);
+/** The name of a new file is on disk only when its folder is. */
+function syncFolder(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     fsyncSync(fd);
   } finally {

@@ -9,11 +9,12 @@
 // What the file says lies ahead by as long as the node has run, ten minutes at most, so that it is written seldom and a
 // crash costs little: the time after it leads by no more than the node had run. A clean stop writes the very second.
 
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { codeOf, messageOf } from '../errors.ts';
 import { laneClockMs } from '../lane/clock.ts';
 import type { Log } from '../log.ts';
+import { replaceFile } from './replace-file.ts';
 
 const LEAST_LEAD_S = 2;
 const MOST_LEAD_S = 600;
@@ -121,19 +122,6 @@ async function readFloor(file: string, log: Pick<Log, 'warn'>): Promise<number> 
     }
     return 0;
   }
-}
-
-/** The old content or the new, whenever the machine stops. */
-async function replaceFile(file: string, content: string): Promise<void> {
-  const folder = dirname(file);
-  await mkdir(folder, { recursive: true, mode: 0o755 });
-  const written = `${file}.new`;
-  await using handle = await open(written, 'w', 0o600);
-  await handle.writeFile(content);
-  await handle.sync();
-  await rename(written, file);
-  await using directory = await open(folder, 'r');
-  await directory.sync();
 }
 
 function suspicion(behindSeconds: number, file: string): string {

@@ -1,12 +1,10 @@
 // `SaveConfig`: what runs is written over the file it was started from, whole or not at all. Keys go as bytes.
 
-import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync } from 'node:fs';
 import { renderIp } from '../../address/ip.ts';
 import { encodeKey, wipe } from '../../config/key.ts';
-import { syncFolder, writeNewFile } from '../../config/new-file.ts';
 import { HOOK_NAMES, type QuickConfig } from '../../config/wg-quick.ts';
 import { messageOf, RingfenceError } from '../../errors.ts';
+import { replaceFile } from '../replace-file.ts';
 import { type DeviceState, readDevice, wipeState } from './device.ts';
 import type { Host } from './host.ts';
 
@@ -26,13 +24,9 @@ export async function saveConfig(host: Host, config: QuickConfig): Promise<void>
   const [link] = JSON.parse(json || '[]') as LinkAddresses[];
   const text = renderSaved(config, state, link);
   wipeState(state);
-  const temporary = `${config.file}.${randomBytes(6).toString('hex')}.tmp`;
   try {
-    writeNewFile(temporary, text, 0o600);
-    renameSync(temporary, config.file);
-    syncFolder(config.file);
+    await replaceFile(config.file, text);
   } catch (error) {
-    rmSync(temporary, { force: true });
     throw new RingfenceError('ERR_FILE_WRITE', `${config.file} could not be saved: ${messageOf(error)}`, {
       hint: 'the file is as it was',
       cause: error,
