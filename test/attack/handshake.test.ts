@@ -310,6 +310,7 @@ describe('key confirmation', () => {
         const mine = attacker.finish(own, await attacker.response(own));
         const { message, session } = attacker.answer(theirs);
         await attacker.send(message);
+        await attacker.confirmed(session);
         await attacker.ping(mine);
         await attacker.ping(session);
       } else {

@@ -91,6 +91,7 @@ describe.concurrent('in real time', () => {
     const first = await attacker.initiated();
     const { message, session } = attacker.answer(first);
     await attacker.send(message);
+    await attacker.confirmed(session);
     for (;;) {
       await attacker.ping(session); // the node sends its answer
       const again = await attacker.initiated(2_000).catch(() => undefined);
@@ -102,6 +103,7 @@ describe.concurrent('in real time', () => {
       await attacker.ping(session);
       const next = attacker.answer(again);
       await attacker.send(next.message);
+      await attacker.confirmed(next.session);
       await attacker.ping(session);
       await attacker.ping(next.session);
       return;

@@ -3,6 +3,7 @@
 
 import { randomInt } from 'node:crypto';
 import { isIPv6 } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { until, within } from '../deadline.ts';
 import type { LineProcess } from '../line-process.ts';
@@ -22,6 +23,8 @@ const NODE = fileURLToPath(new URL('../../../scripts/node', import.meta.url));
 const DATAGRAMS = fileURLToPath(new URL('../datagrams.ts', import.meta.url));
 const DEADLINE_MS = 10_000;
 const RETRY_MS = 1_000;
+/** Initiations of one peer that follow each other faster are not answered: 50 a second, and some for a busy machine. */
+const LEAST_INTERVAL_MS = 30;
 const ATTEMPTS = 10;
 
 /** Where the attacked listens, and its static key. */
@@ -95,6 +98,7 @@ export class Attacker implements AsyncDisposable {
   #sequence = 0;
   /** Never twice the same moment, however fast handshakes follow each other: the target insists on newer ones. */
   #lastTimestampMs = 0;
+  #lastInitiatedMs = -LEAST_INTERVAL_MS;
 
   private constructor(host: Host, options: AttackerOptions, socket: Socket) {
     this.host = host;
@@ -172,6 +176,8 @@ export class Attacker implements AsyncDisposable {
    */
   async initiate(choices: Partial<InitiationChoices> = {}): Promise<Session> {
     for (let attempt = 1; ; attempt++) {
+      await delay(Math.max(0, this.#lastInitiatedMs + LEAST_INTERVAL_MS - performance.now()));
+      this.#lastInitiatedMs = performance.now();
       const initiation = this.initiation(choices);
       await this.send(initiation.message);
       try {
@@ -207,12 +213,20 @@ export class Attacker implements AsyncDisposable {
     );
   }
 
-  /** A handshake as its responder, once the target begins one. */
+  /** A handshake as its responder, once the target begins one, with its confirmation. */
   async respond(choices: Partial<ResponseChoices> = {}, deadlineMs = DEADLINE_MS): Promise<Session> {
-    const initiation = await this.initiated(deadlineMs);
-    const { message, session } = this.answer(initiation, choices);
+    const { message, session } = this.answer(await this.initiated(deadlineMs), choices);
     await this.send(message);
+    await this.confirmed(session);
     return session;
+  }
+
+  /**
+   * Resolves when the target has sent on a session that it began. Before, it need not know it: data that follows a
+   * response closely may be looked at first, and a responder sends none until then. WireGuard paper §5.4.5.
+   */
+  async confirmed(session: Session): Promise<void> {
+    await this.take((datagram) => session.open(datagram), 'the confirmation of a session');
   }
 
   answer(initiation: ReceivedInitiation, choices: Partial<ResponseChoices> = {}) {
