@@ -38,6 +38,7 @@ export const ERROR_CODES = {
   ERR_NODE_LISTEN: 'The address or socket to serve pages at could not be opened.',
   ERR_NODE_LANE: 'A lane, the thread that moves the packets, failed.',
   ERR_NODE_NOT_RUNNING: 'No node answers for this configuration or interface.',
+  ERR_NODE_REQUEST: 'A running node was asked for something that it does not know, or not in this form.',
   ERR_NODE_START: 'A program that was to run in the background ended before it was ready.',
   ERR_NODE_DEVICE: 'A WireGuard device refused what it was asked over its UAPI socket.',
   ERR_NODE_HOST_COMMAND:

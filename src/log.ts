@@ -14,18 +14,24 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 /** What a line says beside its message. Values of fields that are named like secrets are never written. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-export interface Log {
+/** Writes lines. */
+export interface LogLines {
   error(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
   debug(message: string, fields?: LogFields): void;
+}
+
+export interface Log extends LogLines {
+  /** What is written from now on, also by what {@link child} gave before. */
+  level: LogLevel;
   /** A log whose lines all carry these fields. */
   child(fields: LogFields): Log;
   /**
    * This log, if nothing was written under `key` for `intervalMs`, else one that only counts. The next line that is
    * written says how many were left out.
    */
-  limited(key: string, intervalMs?: number): Log;
+  limited(key: string, intervalMs?: number): LogLines;
 }
 
 export interface LogOptions {
@@ -54,15 +60,32 @@ export function createLog(options: LogOptions = {}): Log {
   } = options;
   const logger = pino(
     {
-      level: level === 'verbose' ? 'debug' : level,
+      level: 'debug', // what is written, the switch decides: children of pino keep the level they were born with
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
     { write: (json: string) => write(format === 'json' ? json : renderLine(json)) },
   );
-  return wrap(logger, new RateLimit(now));
+  return wrap(logger, { level }, new RateLimit(now));
 }
+
+type Severity = 'error' | 'warn' | 'info' | 'debug';
+
+/** The level of a log and all that was made from it. */
+interface LevelSwitch {
+  level: LogLevel;
+}
+
+/** From the most important on: a level writes its own lines and those before it. */
+const RANKS: Readonly<Record<LogLevel, number>> = {
+  silent: 0,
+  error: 1,
+  warn: 2,
+  info: 3,
+  debug: 4,
+  verbose: 4,
+};
 
 /** `LOG_LEVEL`, as for wireguard-go. Other programs know other words: one that is not ours changes nothing. */
 function environmentLevel(): LogLevel {
@@ -94,26 +117,35 @@ class RateLimit {
   }
 }
 
-const SILENT: Log = {
+const SILENT: LogLines = {
   error: () => undefined,
   warn: () => undefined,
   info: () => undefined,
   debug: () => undefined,
-  child: () => SILENT,
-  limited: () => SILENT,
 };
 
-function wrap(logger: pino.Logger, rateLimit: RateLimit): Log {
+function wrap(logger: pino.Logger, own: LevelSwitch, rateLimit: RateLimit): Log {
+  const writer =
+    (severity: Severity) =>
+    (message: string, fields: LogFields = {}): void => {
+      if (RANKS[severity] <= RANKS[own.level]) logger[severity](redact(fields), message);
+    };
   return {
-    error: (message, fields = {}) => logger.error(redact(fields), message),
-    warn: (message, fields = {}) => logger.warn(redact(fields), message),
-    info: (message, fields = {}) => logger.info(redact(fields), message),
-    debug: (message, fields = {}) => logger.debug(redact(fields), message),
-    child: (fields) => wrap(logger.child(redact(fields)), rateLimit),
-    limited: (key, intervalMs = DEFAULT_INTERVAL_MS) => {
+    get level() {
+      return own.level;
+    },
+    set level(level) {
+      own.level = level;
+    },
+    error: writer('error'),
+    warn: writer('warn'),
+    info: writer('info'),
+    debug: writer('debug'),
+    child: (fields) => wrap(logger.child(redact(fields)), own, rateLimit),
+    limited(key, intervalMs = DEFAULT_INTERVAL_MS) {
       const leftOut = rateLimit.take(key, intervalMs);
       if (leftOut === null) return SILENT;
-      return leftOut === 0 ? wrap(logger, rateLimit) : wrap(logger.child({ leftOut }), rateLimit);
+      return leftOut === 0 ? this : wrap(logger.child({ leftOut }), own, rateLimit);
     },
   };
 }

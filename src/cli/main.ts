@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, Registration>> = {
   up: async (program) => (await import('./up.ts')).registerUp(program),
   down: async (program) => (await import('./up.ts')).registerDown(program),
   status: async (program) => (await import('./status.ts')).registerStatus(program),
+  'log-level': async (program) => (await import('./log-level.ts')).registerLogLevel(program),
   bench: async (program) => (await import('./bench.ts')).registerBench(program),
   genkey: async (program) => (await import('./keys.ts')).registerGenkey(program),
   genpsk: async (program) => (await import('./keys.ts')).registerGenpsk(program),

@@ -4,13 +4,25 @@
 import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { codeOf, messageOf, NodeError } from '../errors.ts';
-import type { ControlTarget, NodeStatus } from './target.ts';
+import {
+  ConfigError,
+  codeOf,
+  ERROR_CODES,
+  type ErrorCode,
+  messageOf,
+  NodeError,
+  type Problem,
+  RingfenceError,
+} from '../errors.ts';
+import type { ControlTarget, NodeRequest, NodeStatus } from './target.ts';
 import { UnixServer } from './unix-server.ts';
 
 const SUFFIX = '.sock';
-/** A client that is slow to ask or to read is let go; a node that is slow to answer is given up. */
+/** A client that is slow to ask or to read is let go. */
 const TIMEOUT_MS = 10_000;
+/** A node that is slow to answer is given up: soon for its status, which it always has, later for what it has to do first. */
+const STATUS_TIMEOUT_MS = 10_000;
+const WORK_TIMEOUT_MS = 120_000;
 const LARGEST_REQUEST_BYTES = 4096;
 /** An answer larger than this is no node's: 10,000 peers are about 4 MB. */
 const LARGEST_ANSWER_BYTES = 64 * 1024 * 1024;
@@ -39,12 +51,32 @@ export function listInterfaces(directory: string): string[] {
  * Asks a running node for its status; null when none answers on its socket: there is none, or a stale one.
  * @throws NodeError `ERR_NODE_NOT_RUNNING` when something is there but gives no sensible answer
  */
-export async function askStatus(directory: string, interfaceName: string): Promise<NodeStatus | null> {
+export function askStatus(directory: string, interfaceName: string): Promise<NodeStatus | null> {
+  return exchange<NodeStatus>(directory, interfaceName, { request: 'status' }, STATUS_TIMEOUT_MS);
+}
+
+/**
+ * Has a running node do something and gives its answer; null when none answers on its socket.
+ * @throws what the node says stands against it, by its code; NodeError `ERR_NODE_NOT_RUNNING` when it gives no sensible answer
+ */
+export function askNode<T>(
+  directory: string,
+  interfaceName: string,
+  request: NodeRequest,
+): Promise<T | null> {
+  return exchange<T>(directory, interfaceName, request, WORK_TIMEOUT_MS);
+}
+
+async function exchange<T>(
+  directory: string,
+  interfaceName: string,
+  request: NodeRequest,
+  timeoutMs: number,
+): Promise<T | null> {
   const path = socketPath(directory, interfaceName);
+  let answer: Answer;
   try {
-    const answer = JSON.parse(await ask(path, { request: 'status' })) as Answer;
-    if ('error' in answer) throw new Error(answer.error);
-    return answer.status;
+    answer = JSON.parse(await ask(path, request, timeoutMs)) as Answer;
   } catch (error) {
     const code = codeOf(error);
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return null;
@@ -54,6 +86,8 @@ export async function askStatus(directory: string, interfaceName: string): Promi
       cause: error,
     });
   }
+  if ('error' in answer) throw errorOf(answer.error);
+  return answer.answer as T;
 }
 
 /**
@@ -86,14 +120,41 @@ export async function refuseSecond(directory: string, interfaceName: string): Pr
   );
 }
 
-type Answer = { readonly status: NodeStatus } | { readonly error: string };
+type Answer = { readonly answer: unknown } | { readonly error: Refusal };
+
+/** An error on its way to the client. */
+interface Refusal {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint?: string | undefined;
+  /** Of a configuration: what is wrong, and where. */
+  readonly problems?: readonly Problem[];
+}
+
+function refusalOf(error: unknown): Refusal {
+  if (error instanceof ConfigError) {
+    return { code: error.code, message: error.message, hint: error.hint, problems: error.problems };
+  }
+  if (error instanceof RingfenceError) return { code: error.code, message: error.message, hint: error.hint };
+  return { code: 'ERR_INTERNAL', message: messageOf(error) };
+}
+
+/** A node of another version may know codes that are not ours. */
+function errorOf({ code, message, hint, problems = [] }: Refusal): RingfenceError {
+  const [first, ...more] = problems;
+  if (first !== undefined) return new ConfigError([first, ...more]);
+  return new NodeError(Object.hasOwn(ERROR_CODES, code) ? code : 'ERR_INTERNAL', message, { hint });
+}
 
 /** Reads one request, answers it and hangs up. A client that breaks off or sends rubbish concerns nobody else. */
 async function serve(target: ControlTarget, client: Socket): Promise<void> {
   client.setTimeout(TIMEOUT_MS, () => client.destroy());
   try {
     const line = await readLine(client, LARGEST_REQUEST_BYTES);
-    client.end(`${JSON.stringify(await answer(target, line))}\n`);
+    client.setTimeout(0); // now it is the client who waits
+    const answered = JSON.stringify(await answer(target, line));
+    client.setTimeout(TIMEOUT_MS);
+    client.end(`${answered}\n`);
   } catch {
     client.destroy();
   }
@@ -101,18 +162,32 @@ async function serve(target: ControlTarget, client: Socket): Promise<void> {
 
 async function answer(target: ControlTarget, line: string): Promise<Answer> {
   try {
-    const asked: unknown = JSON.parse(line);
-    const isStatus =
-      typeof asked === 'object' && asked !== null && 'request' in asked && asked.request === 'status';
-    return isStatus ? { status: await target.status() } : { error: 'there is no such request' };
+    const asked = parseRequest(line);
+    if (asked.request === 'status') return { answer: await target.status() };
+    const handle = Object.hasOwn(target.requests, asked.request) ? target.requests[asked.request] : undefined;
+    if (handle === undefined) throw new NodeError('ERR_NODE_REQUEST', 'there is no such request here');
+    return { answer: await handle(asked) };
   } catch (error) {
-    return { error: messageOf(error) };
+    return { error: refusalOf(error) };
   }
 }
 
-async function ask(path: string, request: { readonly request: string }): Promise<string> {
+function parseRequest(line: string): NodeRequest {
+  let asked: unknown;
+  try {
+    asked = JSON.parse(line);
+  } catch {
+    asked = null;
+  }
+  const isRequest =
+    typeof asked === 'object' && asked !== null && 'request' in asked && typeof asked.request === 'string';
+  if (!isRequest) throw new NodeError('ERR_NODE_REQUEST', 'this is no request');
+  return asked as NodeRequest;
+}
+
+async function ask(path: string, request: NodeRequest, timeoutMs: number): Promise<string> {
   const socket = connect(path);
-  socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error(`no answer in ${TIMEOUT_MS / 1000} s`)));
+  socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)));
   socket.write(`${JSON.stringify(request)}\n`);
   try {
     return await readLine(socket, LARGEST_ANSWER_BYTES);

@@ -56,7 +56,17 @@ export interface PeerStatus {
   readonly allowedIps: readonly string[];
 }
 
+/** What a client asks for: a word, and what else the request of that word has. All of it is unchecked. */
+export interface NodeRequest {
+  readonly request: string;
+  readonly [field: string]: unknown;
+}
+
+/** The requests of a target beside `status`, by their word. What one settles with is the answer, as JSON. */
+export type RequestHandlers = Readonly<Record<string, (asked: NodeRequest) => Promise<unknown>>>;
+
 /** The running node behind a socket. */
 export interface ControlTarget {
   status(): Promise<NodeStatus>;
+  readonly requests: RequestHandlers;
 }

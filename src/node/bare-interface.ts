@@ -3,13 +3,14 @@
 
 import type { OffloadSwitches } from '../config/offloads.ts';
 import { refuseSecond, serveNode } from '../control/node-socket.ts';
-import type { ControlTarget, NodeStatus } from '../control/target.ts';
+import type { ControlTarget, NodeStatus, RequestHandlers } from '../control/target.ts';
 import { refuseServed, serveUapi, uapiPath } from '../control/uapi/server.ts';
 import { watchSocket } from '../control/unix-server.ts';
 import { messageOf } from '../errors.ts';
 import { Descriptors } from '../lane/descriptors.ts';
 import type { Log } from '../log.ts';
 import { Device } from './device.ts';
+import { answerLogLevel } from './log-level.ts';
 import { chooseOffloads, type OffloadChoice, wantedOffloads } from './offloads.ts';
 import { nodeStatus } from './status.ts';
 
@@ -35,6 +36,9 @@ export class BareInterface implements ControlTarget {
   /** Settles with the reason when it has ended by itself; never when {@link stop} ends it. */
   readonly ended: Promise<string>;
   readonly name: string;
+  readonly requests: RequestHandlers = {
+    'log-level': async (asked) => answerLogLevel(this.#options.log, asked),
+  };
   readonly #options: BareInterfaceOptions;
   readonly #undo: AsyncDisposableStack;
   readonly #device: Device;

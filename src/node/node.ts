@@ -7,7 +7,7 @@ import type { OffloadSwitches } from '../config/offloads.ts';
 import type { MetricsConfig, NodeConfig, PeerConfig } from '../config/schema.ts';
 import { type Secrets, wipeSecrets } from '../config/secrets.ts';
 import { refuseSecond, serveNode } from '../control/node-socket.ts';
-import type { ControlTarget, NodeStatus } from '../control/target.ts';
+import type { ControlTarget, NodeStatus, RequestHandlers } from '../control/target.ts';
 import type { DeviceChange } from '../control/uapi/change.ts';
 import { peerKey } from '../control/uapi/model.ts';
 import { refuseServed, serveUapi, uapiPath } from '../control/uapi/server.ts';
@@ -18,6 +18,7 @@ import type { Log } from '../log.ts';
 import { Device } from './device.ts';
 import { literalEndpoint, NameResolver } from './endpoints.ts';
 import { allowedIps, setUpInterface, tunnelMtu } from './interface.ts';
+import { answerLogLevel } from './log-level.ts';
 import { chooseOffloads, type OffloadChoice, wantedOffloads } from './offloads.ts';
 import { nodeStatus } from './status.ts';
 
@@ -38,6 +39,9 @@ export interface NodeOptions {
 export class Node implements ControlTarget {
   /** Settles when the node has ended by itself, with the reason; never when {@link stop} ends it. */
   readonly failed: Promise<NodeError>;
+  readonly requests: RequestHandlers = {
+    'log-level': async (asked) => answerLogLevel(this.#options.log, asked),
+  };
   readonly #options: NodeOptions;
   readonly #undo: AsyncDisposableStack;
   readonly #startedSeconds = Math.floor(Date.now() / 1000);

@@ -127,7 +127,17 @@ describe('a client', () => {
 
   test(`is answered among ${CLIENTS} that ask at once`, async () => {
     const answers = await Promise.all(Array.from({ length: CLIENTS }, () => say('{"request":"status"}\n')));
-    for (const text of answers) expect(JSON.parse(text)).toHaveProperty('status.pid', pair.left.process.pid);
+    for (const text of answers) expect(JSON.parse(text)).toHaveProperty('answer.pid', pair.left.process.pid);
+  });
+
+  test('changes what the node logs, and is told what is no level', async () => {
+    expect(await pair.left.command('log-level', 'rf-left')).toBe('info');
+    expect(await pair.left.command('log-level', 'rf-left', 'debug')).toBe('debug');
+    expect(await pair.left.command('log-level', 'rf-left')).toBe('debug');
+    expect(JSON.parse(await say('{"request":"log-level","level":"loud"}\n'))).toMatchObject({
+      error: { code: 'ERR_NODE_REQUEST' },
+    });
+    await pair.left.command('log-level', 'rf-left', 'info');
   });
 
   test('that does not read its answer, or breaks off, concerns nobody else', async () => {

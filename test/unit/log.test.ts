@@ -72,6 +72,19 @@ describe('levels', () => {
   });
 });
 
+test('the level changes live, for what was made of the log before as well', () => {
+  const { log, lines } = recorder({ level: 'info' });
+  const child = log.child({ lane: 0 });
+  child.debug('left out');
+  log.level = 'debug';
+  child.debug('written');
+  log.limited('key').debug('written as well');
+  log.level = 'silent';
+  child.error('left out');
+  expect([log.level, child.level]).toEqual(['silent', 'silent']);
+  expect(said(lines)).toEqual(['debug written lane=0\n', 'debug written as well\n']);
+});
+
 describe('secrets are never written', () => {
   const secret = 'c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0ISEhISE=';
   test.each<[string, LogFields]>([
@@ -128,7 +141,7 @@ describe('limited', () => {
     log.limited('k', 10).info('a');
     log.child({ lane: 1 }).limited('k', 10).info('b');
     nowMs = 10;
-    log.limited('k', 10).child({ peer: 'alice' }).info('c');
+    log.limited('k', 10).info('c', { peer: 'alice' });
     expect(said(lines)).toEqual(['info  a\n', 'info  c leftOut=1 peer=alice\n']);
   });
 

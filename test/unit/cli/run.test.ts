@@ -16,7 +16,7 @@ const status = async (): Promise<NodeStatus> => ({ pid: 4711 }) as NodeStatus;
 
 beforeAll(async () => {
   folder.load(INTERFACE);
-  other = await serveNode(folder.path, 'rf0', { status });
+  other = await serveNode(folder.path, 'rf0', { status, requests: {} });
 });
 afterAll(async () => {
   await other.close();

@@ -63,7 +63,10 @@ function node(name: string, peers: readonly PeerStatus[]): NodeStatus {
 async function withNodes(nodes: readonly NodeStatus[], work: () => Promise<void>): Promise<void> {
   await using sockets = new AsyncDisposableStack();
   for (const one of nodes) {
-    const socket = await serveNode(folder, one.interface.name, { status: async () => one });
+    const socket = await serveNode(folder, one.interface.name, {
+      status: async () => one,
+      requests: {},
+    });
     sockets.defer(() => socket.close());
   }
   await work();

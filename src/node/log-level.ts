@@ -1,0 +1,18 @@
+// The request `log-level`: what a running node writes to its log, asked and changed.
+
+import type { NodeRequest } from '../control/target.ts';
+import { NodeError } from '../errors.ts';
+import { LOG_LEVELS, type Log, type LogLevel } from '../log.ts';
+
+/** Changes the level where the request names one, in a field `level`, and answers with the one in force. */
+export function answerLogLevel(log: Log, { level }: NodeRequest): { level: LogLevel } {
+  if (level === undefined) return { level: log.level };
+  const known = LOG_LEVELS.find((one) => one === level);
+  if (known === undefined) {
+    throw new NodeError('ERR_NODE_REQUEST', `${JSON.stringify(level)} is no level of the log`, {
+      hint: `there are ${LOG_LEVELS.join(', ')}`,
+    });
+  }
+  log.level = known;
+  return { level: known };
+}
