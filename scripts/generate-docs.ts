@@ -14,13 +14,9 @@ import {
   scoresOf,
   spreadOf,
 } from '../src/bench/result.ts';
-import {
-  interfaceSchema,
-  type KeyFacts,
-  metricsSchema,
-  peerNameSchema,
-  peerSchema,
-} from '../src/config/schema.ts';
+import type { KeyFacts } from '../src/config/facts.ts';
+import { firewallSchema } from '../src/config/firewall/schema.ts';
+import { interfaceSchema, metricsSchema, peerNameSchema, peerSchema } from '../src/config/schema.ts';
 import { factsOf, withoutDefault } from '../src/config/section.ts';
 import { METRICS } from '../src/control/metrics.ts';
 import { ERROR_CODES, type ErrorCode, exitCodeOfCode } from '../src/errors.ts';
@@ -55,9 +51,15 @@ ${exampleLines(interfaceSchema, '  ')}
 peers:
   ${peerName}:
 ${exampleLines(peerSchema, '    ')}
+  cellb:
+    public_key: zTM+mIlyE1C8CRAv2hpBM09WSTgw4jMRHkl3SKHBZgU=
+    routes: [10.5.0.0/24]
 
 metrics:
 ${exampleLines(metricsSchema, '  ')}
+
+firewall:
+${exampleLines(firewallSchema, '  ')}
 \`\`\`
 
 - The file is UTF-8 text. A key that is not listed here is an error, not ignored.
@@ -94,12 +96,27 @@ and each network belongs to one peer only; where one network lies inside another
 Numbers for Prometheus, which [metrics.md](metrics.md) lists. Without this section nothing is served.
 
 ${keyEntries(metricsSchema, 'metrics.')}
+
+## Section \`firewall\`
+
+What each peer may reach. Without this section every peer may reach everything, as with plain WireGuard; with it, only what
+is granted.
+
+${keyEntries(firewallSchema, 'firewall.')}
 `;
 }
 
+/** Sections that have names of the file's choosing stand below their key, others behind it. */
 function exampleLines(section: Section, indent: string): string {
   return keysOf(section)
-    .map(([name, field]) => `${indent}${exampleLine(name, field)}`)
+    .map(([name, field]) => {
+      const named = withoutDefault(field);
+      if (!(named instanceof z.ZodRecord) || !(named.valueType instanceof z.ZodObject)) {
+        return `${indent}${exampleLine(name, field)}`;
+      }
+      const example = exampleOf(name, factsOf(field));
+      return `${indent}${name}:\n${indent}  ${example}:\n${exampleLines(named.valueType, `${indent}    `)}`;
+    })
     .join('\n');
 }
 
@@ -118,8 +135,20 @@ function keyEntry(prefix: string, name: string, field: z.core.$ZodType): string 
     `- Example: \`${exampleLine(name, field)}\``,
   ];
   const entry = `### \`${prefix}${name}\`\n\n${facts.description}\n\n${lines.join('\n')}`;
-  const section = withoutDefault(field);
-  return section instanceof z.ZodObject ? `${entry}\n\n${keyEntries(section, `${prefix}${name}.`)}` : entry;
+  const [section, suffix] = sectionIn(withoutDefault(field));
+  return section === null ? entry : `${entry}\n\n${keyEntries(section, `${prefix}${name}${suffix}.`)}`;
+}
+
+/** The section that a key holds, as it is, by names, or as the items of a list, and how that shows in the path of its keys. */
+function sectionIn(field: z.core.$ZodType): [section: Section | null, suffix: string] {
+  if (field instanceof z.ZodObject) return [field, ''];
+  if (field instanceof z.ZodRecord && field.valueType instanceof z.ZodObject)
+    return [field.valueType, '.NAME'];
+  if (field instanceof z.ZodArray && field.element instanceof z.ZodObject) return [field.element, '[]'];
+  if (field instanceof z.ZodUnion) {
+    return field.options.map(sectionIn).find(([section]) => section !== null) ?? [null, ''];
+  }
+  return [null, ''];
 }
 
 function valueLine({ expected, code }: KeyFacts, title = 'Value'): string {

@@ -26,6 +26,9 @@ export const ERROR_CODES = {
   ERR_CONFIG_KEY_FILE_MODE: 'A key file can be read or written by others than its owner.',
   ERR_CONFIG_SECRET: 'A secret stands in the configuration file itself.',
   ERR_CONFIG_LISTEN: 'An address to serve at is not ADDRESS:PORT of one address, or the path of a socket.',
+  ERR_CONFIG_GRANT: 'A row of the policy cannot be read, or says something that cannot be.',
+  ERR_CONFIG_RATE: 'A rate or a quota is not an amount with its unit.',
+  ERR_CONFIG_UNKNOWN_NAME: 'The policy names a peer, service, profile or site that is not there.',
   ERR_CONFIG_UNSUPPORTED: 'The value is meaningful, but this version cannot do it yet.',
   ERR_USAGE: 'The command line is wrong: an unknown command, option or argument.',
   ERR_KEY_INPUT: 'The key on standard input is not a key.',
@@ -98,8 +101,12 @@ export class ConfigError extends RingfenceError {
   readonly problems: readonly Problem[];
 
   constructor(problems: readonly [Problem, ...Problem[]], cause?: unknown) {
+    const files = [...new Set(problems.map(({ place }) => place.file))];
     const sorted = problems.toSorted(
-      (a, b) => a.place.line - b.place.line || a.place.column - b.place.column,
+      (a, b) =>
+        files.indexOf(a.place.file) - files.indexOf(b.place.file) ||
+        a.place.line - b.place.line ||
+        a.place.column - b.place.column,
     );
     const first = sorted[0] ?? problems[0];
     super(first.code, sorted.map(renderProblem).join('\n'), { hint: first.hint, place: first.place, cause });

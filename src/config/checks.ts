@@ -4,6 +4,8 @@
 import { bitsOf, renderIp } from '../address/ip.ts';
 import { hostPrefix, type IpPrefix, renderPrefix } from '../address/prefix.ts';
 import type { ErrorCode, Place } from '../errors.ts';
+import { checkFirewall } from './firewall/checks.ts';
+import type { firewallSchema } from './firewall/schema.ts';
 import { renderPublicKey } from './key.ts';
 import { renderName } from './quote.ts';
 import type { Path, Report } from './report.ts';
@@ -18,6 +20,8 @@ export interface Draft {
   readonly peers: readonly PeerDraft[];
   /** Where the file has such a section. */
   readonly metrics: Fields<typeof metricsSchema> | undefined;
+  /** Where the file has such a section. */
+  readonly firewall: Fields<typeof firewallSchema> | undefined;
   /** Computed from the private key, where that could be read. */
   readonly ownPublicKey: Uint8Array | undefined;
 }
@@ -38,6 +42,7 @@ export function checkDraft(draft: Draft, report: Report): void {
     checkReachable(draft, peer, report);
     checkEndpointCount(draft, peer, report);
   }
+  checkFirewall({ root: draft.root, section: draft.firewall, peers: draft.peers }, report);
 }
 
 /** Linux takes IPv6 off an interface of a smaller MTU, without a word. */

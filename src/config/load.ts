@@ -3,8 +3,12 @@
 //   file ──readSource──▶ text ──parseTree──▶ Tree ──readSection──▶ fields ──checkDraft──▶ NodeConfig
 
 import { dirname, resolve } from 'node:path';
+import { z } from 'zod';
 import type { Place } from '../errors.ts';
 import { checkDraft, type Draft, type PeerDraft } from './checks.ts';
+import { withIncluded } from './firewall/include.ts';
+import { firewallOf } from './firewall/policy.ts';
+import { firewallSchema } from './firewall/schema.ts';
 import { publicKeyOf, wipe } from './key.ts';
 import { type KeyFileResult, readKeyFile } from './key-file.ts';
 import type { OFFLOAD_KEYS, Offload } from './offloads.ts';
@@ -20,15 +24,32 @@ import {
   peerNameSchema,
   peerSchema,
 } from './schema.ts';
-import { asMap, readSection, readValue, reportUnknownKeys } from './section.ts';
+import { asMap, type Fields, readSection, readValue, reportUnknownKeys } from './section.ts';
 import { readSource } from './source.ts';
 import { offsetIn, parseTree, type Tree } from './tree.ts';
 
 /**
  * Reads and judges a configuration, its key files too, of which it keeps only this node's public key.
- * All or nothing: a `ConfigError` lists everything that is wrong, in file order.
+ * All or nothing: a `ConfigError` lists everything that is wrong, in file order. Wrong is also what this version cannot
+ * enforce: no node runs with less protection than its file says.
  */
 export function loadConfig(file: string): NodeConfig {
+  const config = loadDocument(file);
+  const report = new Report(file);
+  for (const { place, what } of config.firewall?.unenforced ?? []) {
+    report.addAt(
+      place,
+      'ERR_CONFIG_UNSUPPORTED',
+      `this version reads ${what}, but does not enforce it yet`,
+      UNENFORCED_HINT,
+    );
+  }
+  report.throwProblems();
+  return config;
+}
+
+/** As `loadConfig`, for who only explains what a file says: it may say more than this version enforces. */
+export function loadDocument(file: string): NodeConfig {
   const text = readSource(file);
   const report = new Report(file);
   const draft = readDraft(text, report);
@@ -37,10 +58,21 @@ export function loadConfig(file: string): NodeConfig {
   return configOf(draft, report);
 }
 
+const UNENFORCED_HINT = '`ringfence explain` and `ringfence policy matrix` show what the policy would do';
+
 function readDraft(text: string, report: Report): Draft {
-  const root = parseTree(text, report);
+  const root = withIncluded(parseTree(text, report), report);
   const map = asMap(report, root, [], fileKeys);
-  if (map === null) return { root, interface: {}, peers: [], metrics: undefined, ownPublicKey: undefined };
+  if (map === null) {
+    return {
+      root,
+      interface: {},
+      peers: [],
+      metrics: undefined,
+      firewall: undefined,
+      ownPublicKey: undefined,
+    };
+  }
   reportUnknownKeys(report, map, [], fileKeys);
   const section = map.entries.get('interface');
   if (section === undefined) {
@@ -53,8 +85,10 @@ function readDraft(text: string, report: Report): Draft {
   const peers = readPeers(root, report);
   const served = map.entries.get('metrics');
   const metrics = served && readSection(report, metricsSchema, served.value, served.offset, ['metrics']);
+  const policy = map.entries.get('firewall');
+  const firewall = policy && readSection(report, firewallSchema, policy.value, policy.offset, ['firewall']);
   const ownPublicKey = readKeyFiles(root, fields.private_key_file, peers, report);
-  return { root, interface: fields, peers, metrics, ownPublicKey };
+  return { root, interface: fields, peers, metrics, firewall, ownPublicKey };
 }
 
 /** A section `peers` that is missing or empty is a node that has none yet. */
@@ -117,6 +151,16 @@ function configOf(draft: Draft, report: Report): NodeConfig {
     },
     peers: draft.peers.map((peer) => peerOf(folder, peer)),
     metrics: draft.metrics === undefined ? null : metricsOf(folder, complete(draft.metrics)),
+    firewall:
+      draft.firewall === undefined
+        ? null
+        : firewallOf({
+            root: draft.root,
+            report,
+            section: completeSection(firewallSchema, draft.firewall),
+            peers: draft.peers,
+            addresses,
+          }),
     places: placesOf(draft, report),
   };
 }
@@ -136,8 +180,10 @@ function metricsOf(folder: string, { listen, hosts }: MetricsConfig): MetricsCon
 }
 
 function peerOf(folder: string, { name, fields }: PeerDraft): PeerConfig {
-  const { preshared_key_file, ...rest } = fields;
-  const { public_key, addresses, routes, endpoints, keepalive } = complete(rest);
+  const { public_key, preshared_key_file, addresses, routes, endpoints, keepalive } = completeSection(
+    peerSchema,
+    fields,
+  );
   return {
     name,
     publicKey: public_key,
@@ -154,6 +200,14 @@ function complete<T extends object>(fields: T): { [K in keyof T]-?: Exclude<T[K]
   const missing = Object.entries(fields).find(([, value]) => value === undefined);
   if (missing !== undefined) throw new TypeError(`${missing[0]} is missing, and no problem was reported`);
   return fields as { [K in keyof T]-?: Exclude<T[K], undefined> };
+}
+
+/** The same for a section with keys that may be missing. */
+function completeSection<S extends z.ZodObject<z.core.$ZodShape>>(schema: S, fields: Fields<S>): z.output<S> {
+  const needed = Object.entries(schema.shape).filter(([, field]) => !(field instanceof z.ZodOptional));
+  const values: Readonly<Record<string, unknown>> = fields;
+  complete(Object.fromEntries(needed.map(([key]) => [key, values[key]])));
+  return fields as z.output<S>;
 }
 
 function placesOf(draft: Draft, report: Report): Map<string, Place> {

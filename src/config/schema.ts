@@ -11,7 +11,10 @@ import {
   parseInterface,
   parsePrefix,
 } from '../address/prefix.ts';
-import type { ErrorCode, Place } from '../errors.ts';
+import type { Place } from '../errors.ts';
+import { keyFacts, list, type Refusal, text } from './facts.ts';
+import { peerAccess } from './firewall/peer.ts';
+import type { FirewallConfig } from './firewall/schema.ts';
 import { INTERFACE_NAME } from './interface-name.ts';
 import { decodeKey } from './key.ts';
 import { type ListenAddress, parseListen } from './listen.ts';
@@ -27,6 +30,8 @@ export interface NodeConfig {
   readonly peers: readonly PeerConfig[];
   /** null: none are served. */
   readonly metrics: MetricsConfig | null;
+  /** null: the file has no section `firewall`, and every peer may reach everything, as with plain WireGuard. */
+  readonly firewall: FirewallConfig | null;
   /** Where the port, each `peers.NAME` and each key file stand, by path, for problems that show only later. */
   readonly places: ReadonlyMap<string, Place>;
 }
@@ -68,21 +73,6 @@ export interface MetricsConfig {
   /** Names that a client may ask for, beside addresses and `localhost`. */
   readonly hosts: readonly string[];
 }
-
-/** What the manual and the messages say of a key. */
-export interface KeyFacts {
-  readonly description: string;
-  /** What a value is, worded to follow "… is not". */
-  readonly expected: string;
-  /** The code of a value that is not. */
-  readonly code: ErrorCode;
-  readonly hint?: string;
-  /** What stands behind the key in the example of the manual, as YAML. Every key has one; items of lists have none. */
-  readonly example?: string;
-}
-
-/** The facts of every schema below. */
-export const keyFacts = z.registry<KeyFacts>();
 
 const PEER_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 /** What every IPv4 host takes in one piece (RFC 791), and what fits into one UDP datagram with what WireGuard adds. */
@@ -206,6 +196,7 @@ export const peerSchema = z.strictObject({
       code: 'ERR_CONFIG_KEEPALIVE',
       example: '25',
     }),
+  ...peerAccess,
 });
 
 /** The NAME of `peers.NAME`. */
@@ -241,43 +232,11 @@ export const metricsSchema = z.strictObject({
 });
 
 /** The sections of a file. What is in them, `load.ts` reads by the schemas above. */
-export const fileKeys = ['interface', 'peers', 'metrics'] as const;
-
-/** What a wrong text is told, in place of the usual "… is not EXPECTED: …". */
-interface Refusal {
-  readonly ok: false;
-  readonly problem: string;
-  readonly code: ErrorCode;
-  readonly hint: string;
-}
-
-/** How a `Refusal` travels through zod. */
-export interface RefusalParams {
-  readonly code?: ErrorCode;
-  readonly hint?: string;
-}
-
-/** Text that a parser reads. The message quotes it, unless it looks like a key. */
-function text<T>(parse: (text: string) => Parsed<T> | Refusal, facts: KeyFacts) {
-  const schema = z.string().transform((value, context) => {
-    const parsed = parse(value);
-    if (parsed.ok) return parsed.value;
-    const params: RefusalParams = 'code' in parsed ? { code: parsed.code, hint: parsed.hint } : {};
-    const message =
-      'code' in parsed ? parsed.problem : `${quote(value)} is not ${facts.expected}: ${parsed.problem}`;
-    context.addIssue({ code: 'custom', message, params });
-    return z.NEVER;
-  });
-  return schema.register(keyFacts, facts);
-}
+export const fileKeys = ['interface', 'peers', 'metrics', 'firewall'] as const;
 
 function offload(description: string) {
   const facts = { description, expected: 'true or false', code: 'ERR_CONFIG_TYPE', example: 'true' } as const;
   return z.boolean().default(true).register(keyFacts, facts);
-}
-
-function list<S extends z.ZodType>(item: S, facts: Omit<KeyFacts, 'code'>) {
-  return z.array(item).register(keyFacts, { ...facts, code: 'ERR_CONFIG_TYPE' });
 }
 
 /** The name of a key file. A key in its place is neither shown nor taken for a name. */

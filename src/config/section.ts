@@ -3,9 +3,9 @@
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import type { Parsed } from '../address/ip.ts';
+import { type KeyFacts, keyFacts, type RefusalParams } from './facts.ts';
 import { quote } from './quote.ts';
 import type { Path, Report } from './report.ts';
-import { type KeyFacts, keyFacts, type RefusalParams } from './schema.ts';
 import type { MapTree, Tree } from './tree.ts';
 
 type Section = z.ZodObject<z.core.$ZodShape>;
@@ -62,16 +62,22 @@ export function asMap(report: Report, tree: Tree, path: Path, keys: readonly str
   return null;
 }
 
-/** The value of one key or list item; undefined after a report. */
-export function readValue(report: Report, field: z.core.$ZodType, tree: Tree, path: Path): unknown {
+/** The value of one key or list item, undefined after a report. What a section misses is told at `offset`, where its key stands. */
+export function readValue(
+  report: Report,
+  field: z.core.$ZodType,
+  tree: Tree,
+  path: Path,
+  offset = tree.offset,
+): unknown {
   if (tree.kind === 'broken') return undefined;
-  const section = withoutDefault(field);
-  if (section instanceof z.ZodObject && tree.kind === 'map') {
-    return readSection(report, section, tree, tree.offset, path);
+  const inner = alternativeFor(withoutDefault(field), tree);
+  if (inner instanceof z.ZodObject && tree.kind === 'map') {
+    return readSection(report, inner, tree, offset, path);
   }
-  if (tree.kind === 'list' && tree.items.length > 0) {
-    const list = withoutDefault(field);
-    if (list instanceof z.ZodArray) return readItems(report, list.element, tree.items, path);
+  if (inner instanceof z.ZodRecord && tree.kind === 'map') return readNamed(report, inner, tree, path);
+  if (inner instanceof z.ZodArray && tree.kind === 'list' && tree.items.length > 0) {
+    return readItems(report, inner.element, tree.items, path);
   }
   if (isNothing(tree)) {
     const { expected, hint } = factsOf(field);
@@ -82,6 +88,35 @@ export function readValue(report: Report, field: z.core.$ZodType, tree: Tree, pa
   if (result.success) return result.data;
   reportIssue(report, field, tree, path, result.error.issues[0]);
   return undefined;
+}
+
+/** Sections by names that the file chooses. One with a wrong name or value is there all the same, so that what names it is not a second problem. */
+function readNamed(report: Report, { keyType, valueType }: z.ZodRecord, map: MapTree, path: Path): unknown {
+  const values: Record<string, unknown> = {};
+  for (const [name, { offset, value }] of map.entries) {
+    const valuePath = [...path, name];
+    const isName =
+      readValue(report, keyType, { kind: 'scalar', offset, value: name }, valuePath) !== undefined;
+    const read =
+      asMap(report, value, valuePath, keysOf(valueType)) &&
+      readValue(report, valueType, value, valuePath, offset);
+    if (isName) values[name] = read ?? {};
+  }
+  return values;
+}
+
+function keysOf(section: z.core.$ZodType): readonly string[] {
+  return section instanceof z.ZodObject ? Object.keys(section.shape) : [];
+}
+
+/** Of a key that takes a word, a list or a section, the one that a value of this kind is read by. */
+function alternativeFor(field: z.core.$ZodType, tree: Tree): z.core.$ZodType {
+  if (!(field instanceof z.ZodUnion)) return field;
+  const isOfKind = (option: z.core.$ZodType): boolean => {
+    if (tree.kind === 'list') return option instanceof z.ZodArray;
+    return tree.kind === 'map' && option instanceof z.ZodObject;
+  };
+  return field.options.find(isOfKind) ?? field;
 }
 
 /** All items of a list, or undefined: a list that is right in part would have other positions than the file. */
@@ -192,9 +227,8 @@ function nearestKey(key: string, known: readonly string[]): string | undefined {
   const isNear = (other: string): boolean => {
     const [short, long] = [spelled, plainSpelling(other)].toSorted((a, b) => a.length - b.length);
     if (short === undefined || long === undefined || long.length > 40) return false;
-    return (
-      (short.length >= 4 && long.startsWith(short)) || distance(short, long) <= Math.ceil(short.length / 4)
-    );
+    const isMostOf = short.length >= 4 && 2 * short.length > long.length && long.startsWith(short);
+    return isMostOf || distance(short, long) <= Math.ceil(short.length / 4);
   };
   return known
     .filter(isNear)

@@ -49,10 +49,11 @@ const SYNTAX_PROBLEM_LIMIT = 20;
 const ALIAS_LIMIT = 100_000;
 
 /**
- * Reads one YAML 1.2 document. Throws a `ConfigError` with the syntax errors of the whole text; what still gives a tree
- * (a key written twice, a wrong alias) is only reported, so that the rest is judged in the same run.
+ * Reads one YAML 1.2 document, which stands at `path` of the configuration. Throws a `ConfigError` with the syntax errors of
+ * the whole text; what still gives a tree (a key written twice, a wrong alias) is only reported, so that the rest is judged
+ * in the same run.
  */
-export function parseTree(text: string, report: Report): Tree {
+export function parseTree(text: string, report: Report, path: Path = []): Tree {
   const composer = new Composer({
     schema: 'core', // also under a `%YAML 1.1` line, which would make `false` of `off`
     resolveKnownTags: false,
@@ -65,15 +66,27 @@ export function parseTree(text: string, report: Report): Tree {
   if (document !== undefined) reportSyntax(document, report);
   if (second !== undefined) {
     const hint = 'one file describes one node';
-    report.add('ERR_CONFIG_SYNTAX', second.range[0], [], 'a second YAML document begins here', hint);
+    report.add(
+      'ERR_CONFIG_SYNTAX',
+      report.base + second.range[0],
+      path,
+      'a second YAML document begins here',
+      hint,
+    );
   }
   report.throwProblems();
   const root = document?.contents ?? null;
   if (root === null || (isScalar(root) && root.value === null)) {
-    report.add('ERR_CONFIG_EMPTY', 0, [], 'the file is empty', '`ringfence init` writes one to start from');
+    report.add(
+      'ERR_CONFIG_EMPTY',
+      report.base,
+      path,
+      'the file is empty',
+      '`ringfence init` writes one to start from',
+    );
     report.throwProblems();
   }
-  return new TreeBuilder(report).build(root, []);
+  return new TreeBuilder(report).build(root, path);
 }
 
 /** Where the value of a path begins; of a section, its key; of what is not there, the nearest above. */
@@ -83,7 +96,10 @@ export function offsetIn(root: Tree, path: Path): number {
   for (const part of path) {
     let next: Tree | undefined;
     let keyOffset = 0;
-    if (tree.kind === 'list' && typeof part === 'number') next = tree.items[part];
+    if (tree.kind === 'list' && typeof part === 'number') {
+      next = tree.items[part];
+      keyOffset = next?.offset ?? 0;
+    }
     if (tree.kind === 'map' && typeof part === 'string') {
       const entry = tree.entries.get(part);
       keyOffset = entry?.offset ?? 0;
@@ -98,8 +114,8 @@ export function offsetIn(root: Tree, path: Path): number {
 
 /** The parser's tokens, for as long as the text is one that people write. The parser itself knows no limit. */
 function* tokens(text: string, report: Report): Generator<CST.Token, void> {
-  const parser = new Parser(report.lines.addNewLine);
-  report.lines.addNewLine(0);
+  const parser = new Parser(report.addLine);
+  report.addLine(0);
   let lexemeCount = 0;
   let oddCount = 0;
   for (const lexeme of new Lexer().lex(text)) {
@@ -121,7 +137,7 @@ function* tokens(text: string, report: Report): Generator<CST.Token, void> {
 
 /** Not worth another look: this file is no configuration. */
 function refuse(report: Report, offset: number, message: string): void {
-  report.add('ERR_CONFIG_SYNTAX', offset, [], message, 'is this the right file?');
+  report.add('ERR_CONFIG_SYNTAX', report.base + offset, [], message, 'is this the right file?');
   report.throwProblems();
 }
 
@@ -131,7 +147,7 @@ function reportSyntax(document: Document.Parsed, report: Report): void {
     const [what = ''] = error.message.split(': ');
     const message = `invalid YAML: ${what.charAt(0).toLowerCase()}${printable(what.slice(1), 200)}`;
     const hint = error.code === 'TAB_AS_INDENT' ? 'indent with spaces' : undefined;
-    report.add('ERR_CONFIG_SYNTAX', error.pos[0], [], message, hint);
+    report.add('ERR_CONFIG_SYNTAX', report.base + error.pos[0], [], message, hint);
   }
 }
 
@@ -149,8 +165,9 @@ class TreeBuilder {
   }
 
   build(node: Node | null, path: Path): Tree {
-    const [offset, end] = node?.range ?? [0, 0];
-    if (this.#aliasDepth > 0) this.#repeatedLength += isScalar(node) ? 1 + end - offset : 1;
+    const [start, end] = node?.range ?? [0, 0];
+    const offset = this.#report.base + start;
+    if (this.#aliasDepth > 0) this.#repeatedLength += isScalar(node) ? 1 + end - start : 1;
     if (isAlias(node)) return this.#resolve(node, offset, path);
     if (isScalar(node) || node === null) {
       if (node?.anchor !== undefined) this.#anchors.set(node.anchor, node);
@@ -196,7 +213,7 @@ class TreeBuilder {
     for (const pair of map.items) {
       const key = pair.key as Node | null;
       const name = isScalar(key) ? String(key.value) : '';
-      const offset = key?.range?.[0] ?? map.range?.[0] ?? 0;
+      const offset = this.#report.base + (key?.range?.[0] ?? map.range?.[0] ?? 0);
       const keyPath = [...path, name];
       const value =
         pair.value === null

@@ -289,7 +289,7 @@ function readEntry<T>(
 /** The lines less comments and surrounding space, telling `report` where they begin. */
 function* linesOf(bytes: Uint8Array, report: Report): Generator<{ text: Uint8Array; offset: number }> {
   for (let begin = 0; begin < bytes.length; ) {
-    report.lines.addNewLine(begin);
+    report.addLine(begin);
     const newline = bytes.indexOf(NEWLINE, begin);
     const end = newline === -1 ? bytes.length : newline;
     const comment = bytes.subarray(begin, end).indexOf(HASH);

@@ -9,8 +9,8 @@
 // How a new flow is judged, on one leg (in: authenticated from a peer, out: routed to a peer):
 //
 //   who opens it   leg in: the peer's `subject`, or of its `sites` the one with the longest prefix that holds the source
-//                  leg out: `self` for an own address, else the subject with the longest of its `addresses` that holds
-//                  the source, else `outside`
+//                  leg out: `self` for an own address, else the subject with the longest prefix, of its `addresses` or
+//                  `behind`, that holds the source, else `outside`
 //   1 deny         the first deny rule that fits                                                     → deny
 //   2 isolation    subject and object are two overlay peers (`isPeer`), and one of them is in a strict network that the
 //                  other is not in: first the subject's networks in their order, then the object's    → deny
@@ -82,6 +82,11 @@ export interface CompiledSubject {
    * one inside another is fine. Empty for `self`, whose addresses the node tells the core, and `outside`.
    */
   readonly addresses: readonly IpPrefix[];
+  /**
+   * The networks behind a peer: a packet on leg out from one is from the peer, but a packet to one is not to the peer, for
+   * being its fellow member opens no LAN. Together with `addresses`, no two subjects have the same prefix.
+   */
+  readonly behind: readonly IpPrefix[];
   /** Whether it is an overlay peer: isolation and membership are between those. Not so for a site, `self`, `outside`. */
   readonly isPeer: boolean;
   /** Names of {@link CompiledPolicy.networks} it is a member of. */

@@ -238,15 +238,15 @@ describe('values that are wrong, in a peer', () => {
     ],
     [
       'AllowedIPs: 10.9.0.2',
-      '8:5: peers.alice.AllowedIPs: unknown key; known here: public_key, preshared_key_file, addresses, routes, endpoints, keepalive (ERR_CONFIG_UNKNOWN_KEY)',
+      '8:5: peers.alice.AllowedIPs: unknown key; known here: public_key, preshared_key_file, addresses, routes, endpoints, keepalive, profile, allow, deny, reachable_from, route_via (ERR_CONFIG_UNKNOWN_KEY)',
     ],
     [
       'endpoint: a:1',
       '8:5: peers.alice.endpoint: unknown key; did you mean endpoints? (ERR_CONFIG_UNKNOWN_KEY)',
     ],
     [
-      'allow: []',
-      '8:5: peers.alice.allow: unknown key; known here: public_key, preshared_key_file, addresses, routes, endpoints, keepalive (ERR_CONFIG_UNKNOWN_KEY)',
+      'colour: []',
+      '8:5: peers.alice.colour: unknown key; known here: public_key, preshared_key_file, addresses, routes, endpoints, keepalive, profile, allow, deny, reachable_from, route_via (ERR_CONFIG_UNKNOWN_KEY)',
     ],
   ];
   test.each(rows)('%s', (line, problem) => {

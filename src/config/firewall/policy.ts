@@ -1,0 +1,209 @@
+// The section `firewall` and the rows of the peers → the policy model. Only for a file without problems.
+
+import type { z } from 'zod';
+import type { Place } from '../../errors.ts';
+import type {
+  AccessRow,
+  Policy,
+  PolicyPeer,
+  Profile,
+  Quota,
+  Rule,
+  Service,
+  ServiceRef,
+  Site,
+  Target,
+} from '../../policy/model.ts';
+import type { PeerDraft } from '../checks.ts';
+import type { Path, Report } from '../report.ts';
+import type { InterfaceConfig } from '../schema.ts';
+import { offsetIn, type Tree } from '../tree.ts';
+import type { accessRowSchema, NamedTarget } from './rows.ts';
+import type {
+  FirewallConfig,
+  firewallSchema,
+  profileSchema,
+  serviceSchema,
+  siteSchema,
+  Unenforced,
+} from './schema.ts';
+
+type Section = z.output<typeof firewallSchema>;
+
+/** What the model is made from. */
+export interface PolicySource {
+  readonly root: Tree;
+  readonly report: Report;
+  readonly section: Section;
+  readonly peers: readonly PeerDraft[];
+  readonly addresses: InterfaceConfig['addresses'];
+}
+
+export function firewallOf(source: PolicySource): FirewallConfig {
+  const builder = new Builder(source);
+  return {
+    place: builder.place(['firewall']),
+    network: source.section.network ?? null,
+    policy: builder.policy(),
+    unenforced: builder.unenforced(),
+  };
+}
+
+class Builder {
+  readonly #source: PolicySource;
+
+  constructor(source: PolicySource) {
+    this.#source = source;
+  }
+
+  place(path: Path): Place {
+    const { root, report } = this.#source;
+    return report.place(offsetIn(root, path), path);
+  }
+
+  policy(): Policy {
+    const { section, peers, addresses } = this.#source;
+    const networks = Object.entries(section.networks).map(([id, { isolation, members }]) => ({
+      ...this.#rule(['firewall', 'networks', id]),
+      id,
+      isStrict: isolation === 'strict',
+      members,
+    }));
+    return {
+      action: section.action,
+      rule: this.#rule(['firewall']),
+      addresses,
+      peers: peers.map((peer) => this.#peer(peer)),
+      services: Object.entries(section.services).map(([id, fields]) => this.#service(id, fields)),
+      profiles: Object.entries(section.profiles).map(([id, fields]) => this.#profile(id, fields)),
+      networks,
+      sites: Object.entries(section.sites).map(([peer, fields]) => this.#site(peer, fields)),
+      inbound: [],
+    };
+  }
+
+  /** What the file asks for and nothing does yet, in file order within each kind. */
+  unenforced(): Unenforced[] {
+    const { section, peers } = this.#source;
+    const found: Unenforced[] = [];
+    const note = (isThere: boolean, path: Path, what: string): void => {
+      if (isThere) found.push({ place: this.place(path), what });
+    };
+    note(true, ['firewall'], 'a policy');
+    for (const [id, { dns }] of Object.entries(section.services)) {
+      note(dns !== undefined, ['firewall', 'services', id, 'dns'], 'names of services');
+    }
+    for (const [id, { rate, quota }] of Object.entries(section.profiles)) {
+      note(rate !== undefined, ['firewall', 'profiles', id, 'rate'], 'a rate');
+      note(quota !== undefined, ['firewall', 'profiles', id, 'quota'], 'a quota');
+    }
+    for (const [id, { dns, exit_relay }] of Object.entries(section.sites)) {
+      note(dns !== undefined, ['firewall', 'sites', id, 'dns'], 'names of sites');
+      note(exit_relay.consume, ['firewall', 'sites', id, 'exit_relay', 'consume'], 'the internet of a site');
+    }
+    for (const { name, fields } of peers) {
+      note(fields.route_via !== undefined, ['peers', name, 'route_via'], 'the internet of a site');
+    }
+    return found;
+  }
+
+  #rule(path: Path): Rule {
+    const { file, line, column, path: name } = this.place(path);
+    return { name, place: { file, line, column } };
+  }
+
+  #peer({ name, fields }: PeerDraft): PolicyPeer {
+    const path = ['peers', name];
+    const {
+      addresses = [],
+      routes = [],
+      profile,
+      allow = [],
+      deny = [],
+      reachable_from = [],
+      route_via,
+    } = fields;
+    return {
+      name,
+      rule: this.#rule(path),
+      addresses,
+      routes,
+      profile: profile ?? null,
+      allow: this.#rows(allow, [...path, 'allow']),
+      deny: this.#rows(deny, [...path, 'deny']),
+      reachableFrom: reachable_from.map(({ from, ports = [] }, i) => ({
+        ...this.#rule([...path, 'reachable_from', i]),
+        from,
+        traffic: ports.flat(),
+      })),
+      routeVia: route_via === undefined ? null : { ...this.#rule([...path, 'route_via']), site: route_via },
+    };
+  }
+
+  #rows(rows: readonly z.output<typeof accessRowSchema>[], path: Path): AccessRow[] {
+    return rows.map(({ to, from, ports = [] }, i) => ({
+      ...this.#rule([...path, i]),
+      to: this.#target(to),
+      from: from ?? null,
+      traffic: ports.flat(),
+    }));
+  }
+
+  #target(to: NamedTarget): Target {
+    if (to.kind !== 'name') return to;
+    const isService = Object.hasOwn(this.#source.section.services, to.name);
+    return { kind: isService ? 'service' : 'peer', name: to.name };
+  }
+
+  #service(id: string, { addr, ports, dns }: z.output<typeof serviceSchema>): Service {
+    return {
+      ...this.#rule(['firewall', 'services', id]),
+      id,
+      addresses: Array.isArray(addr) ? addr : [addr],
+      traffic: ports.flat(),
+      dnsName: dns ?? null,
+    };
+  }
+
+  #profile(id: string, fields: z.output<typeof profileSchema>): Profile {
+    const path = ['firewall', 'profiles', id];
+    const { internet, services, peers, allow, deny, rate, quota, over_quota } = fields;
+    return {
+      ...this.#rule(path),
+      id,
+      internet: internet ? this.#rule([...path, 'internet']) : null,
+      services: this.#serviceRefs(services, [...path, 'services']),
+      peers,
+      peersRule: this.#rule([...path, 'peers']),
+      allow: this.#rows(allow, [...path, 'allow']),
+      deny: this.#rows(deny, [...path, 'deny']),
+      rate: rate === undefined ? null : { up: rate.up ?? null, down: rate.down ?? null },
+      quota: quota === undefined ? null : ({ ...quota, over: over_quota } satisfies Quota),
+    };
+  }
+
+  #serviceRefs(services: readonly string[], path: Path): ServiceRef[] {
+    return services.map((service, i) => ({ ...this.#rule([...path, i]), service }));
+  }
+
+  #site(peer: string, { subnets, inbound, outbound, exit_relay, dns }: z.output<typeof siteSchema>): Site {
+    const path = ['firewall', 'sites', peer];
+    return {
+      ...this.#rule(path),
+      peer,
+      subnets,
+      inbound: this.#serviceRefs(inbound, [...path, 'inbound']),
+      outbound: Array.isArray(outbound)
+        ? outbound.map(({ to, ports = [] }, i) => ({
+            ...this.#rule([...path, 'outbound', i]),
+            to,
+            traffic: ports.flat(),
+          }))
+        : outbound,
+      outboundRule: this.#rule([...path, 'outbound']),
+      providesExit: exit_relay.provide ? this.#rule([...path, 'exit_relay', 'provide']) : null,
+      consumesExit: exit_relay.consume,
+      dns: dns ?? null,
+    };
+  }
+}

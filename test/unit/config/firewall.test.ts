@@ -1,0 +1,248 @@
+// The section `firewall`: what a good one becomes, and what is said of a wrong one, in the file where it stands.
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { ConfigFolder, INTERFACE, KEYS } from './files.ts';
+
+const folder = new ConfigFolder();
+afterAll(() => folder[Symbol.dispose]());
+
+/** Lines 5 to 12; the keys of alice follow in line 13 when `alice` has some. */
+const peers = (alice = ''): string => `${INTERFACE}peers:
+  cellb:
+    public_key: ${KEYS[0]}
+    routes: [10.5.0.0/16]
+  bob: {public_key: ${KEYS[1]}, addresses: [10.9.0.3]}
+  alice:
+    public_key: ${KEYS[2]}
+    addresses: [10.9.0.2, "fd09::2"]
+${alice}`;
+
+const GOOD = `${peers('    profile: std\n    allow: [{to: bob, ports: [tcp/22, icmp]}]\n')}firewall:
+  version: 1
+  services:
+    files: {addr: 10.9.0.22, ports: [tcp/443]}
+  profiles:
+    std: {internet: true, services: [files], rate: {up: 20mbit}, quota: 1.5GB/week}
+  networks:
+    app1: {isolation: strict, members: [alice, bob]}
+  sites:
+    cellb: {subnets: [10.5.0.0/24], inbound: [files], outbound: [{to: 10.5.0.7}]}
+`;
+
+test('a good section is the policy', () => {
+  const { firewall } = folder.document(GOOD);
+  expect(firewall?.network).toBeNull();
+  expect(firewall?.policy).toMatchObject({
+    action: 'drop',
+    services: [{ id: 'files', name: 'firewall.services.files', place: { line: 18, column: 5 } }],
+    profiles: [
+      {
+        id: 'std',
+        internet: { name: 'firewall.profiles.std.internet' },
+        services: [{ service: 'files' }],
+        peers: 'network',
+        rate: { up: 2_500_000, down: null },
+        quota: { bytes: 1.5e9, period: 'week', over: 'deny' },
+      },
+    ],
+    networks: [{ id: 'app1', isStrict: true, members: ['alice', 'bob'] }],
+    sites: [{ peer: 'cellb', outbound: [{ traffic: [] }], providesExit: null, consumesExit: false }],
+  });
+  expect(firewall?.policy.peers.find(({ name }) => name === 'alice')).toMatchObject({
+    profile: 'std',
+    allow: [
+      {
+        name: 'peers.alice.allow[0]',
+        place: { file: folder.file, line: 14, column: 13 },
+        to: { kind: 'peer', name: 'bob' },
+        traffic: [
+          { protocol: 6, first: 22, last: 22 },
+          { protocol: 1, first: 0, last: 65_535 },
+          { protocol: 58, first: 0, last: 65_535 },
+        ],
+      },
+    ],
+  });
+});
+
+test('without the section there is no policy', () => {
+  expect(folder.load(peers()).firewall).toBeNull();
+});
+
+test('no node runs with less than its file says', () => {
+  expect(folder.problems(GOOD)).toEqual([
+    '15:1: firewall: this version reads a policy, but does not enforce it yet (ERR_CONFIG_UNSUPPORTED)',
+    '20:46: firewall.profiles.std.rate: this version reads a rate, but does not enforce it yet (ERR_CONFIG_UNSUPPORTED)',
+    '20:73: firewall.profiles.std.quota: this version reads a quota, but does not enforce it yet (ERR_CONFIG_UNSUPPORTED)',
+  ]);
+});
+
+describe('what is wrong with a peer', () => {
+  test.each([
+    ['profile: guest', '13:14: peers.alice.profile: there is no profile "guest" (ERR_CONFIG_UNKNOWN_NAME)'],
+    [
+      'allow: [{to: carol}]',
+      '13:18: peers.alice.allow[0].to: there is no service or peer "carol" (ERR_CONFIG_UNKNOWN_NAME)',
+    ],
+    [
+      'allow: [{to: site:alice}]',
+      '13:18: peers.alice.allow[0].to: there is no site "alice" (ERR_CONFIG_UNKNOWN_NAME)',
+    ],
+    [
+      'allow: [{to: 10.5.0.1/24}]',
+      '13:18: peers.alice.allow[0].to: "10.5.0.1/24" is not a network, an address, the name of a service or peer, site:NAME, self, internet or any: bits are set beyond the prefix length; its network is 10.5.0.0/24 (ERR_CONFIG_GRANT)',
+    ],
+    [
+      'deny: [{to: any, ports: [tcp/70000]}]',
+      '13:30: peers.alice.deny[0].ports[0]: "tcp/70000" is not a protocol, with ports or an ICMP type, as in tcp/443: a port is a number from 1 to 65535, a range as in tcp/8000-8010 (ERR_CONFIG_GRANT)',
+    ],
+    [
+      'allow: [{port: tcp/443, to: any}]',
+      '13:14: peers.alice.allow[0].port: unknown key; did you mean ports? (ERR_CONFIG_UNKNOWN_KEY)',
+    ],
+    [
+      'allow: [{ports: [tcp/443]}]',
+      '13:13: peers.alice.allow[0].to: this key is missing; it takes a network, an address, the name of a service or peer, site:NAME, self, internet or any (ERR_CONFIG_MISSING_KEY)',
+    ],
+    ['route_via: bob', '13:16: peers.alice.route_via: there is no site "bob" (ERR_CONFIG_UNKNOWN_NAME)'],
+    [
+      'route_via: cellb',
+      '13:16: peers.alice.route_via: site cellb gives no internet to our peers (ERR_CONFIG_GRANT)',
+    ],
+  ])('%s', (line, problem) => {
+    const text = `${peers(`    ${line}\n`)}firewall: {version: 1, sites: {cellb: {subnets: [10.5.0.0/24]}}}\n`;
+    expect(folder.problems(text)).toEqual([problem]);
+  });
+
+  test('rows without a section firewall', () => {
+    expect(folder.problems(peers('    allow: [{to: any}]\n'))).toEqual([
+      '13:12: peers.alice.allow: this means nothing without a section firewall, which the file does not have (ERR_CONFIG_MISSING_KEY)',
+    ]);
+  });
+});
+
+describe('what is wrong with the section', () => {
+  test.each([
+    [
+      'services: {bob: {addr: 10.9.0.22, ports: [tcp/443]}}',
+      '15:14: firewall.services.bob: a peer is called "bob" as well (ERR_CONFIG_NAME)',
+    ],
+    [
+      'services: {self: {addr: 10.9.0.22, ports: [tcp/443]}}',
+      '15:14: firewall.services.self: "self" has a meaning of its own in rows (ERR_CONFIG_NAME)',
+    ],
+    [
+      'services: {a: {addr: 10.9.0.22, ports: [tcp/1-9]}, b: {addr: ["::ffff:10.9.0.22"], ports: [udp, tcp/9]}}',
+      '15:54: firewall.services.b: 10.9.0.22 tcp/9 is taken: service a has it in FILE:15 (ERR_CONFIG_OVERLAP)',
+    ],
+    [
+      'services: {a: {addr: x, ports: [tcp/1]}}',
+      '15:24: firewall.services.a.addr: "x" is not an address or a list of them, as in 10.9.0.22 (ERR_CONFIG_ADDRESS)',
+    ],
+    [
+      'services: {a: {addr: 10.9.0.22}}',
+      '15:14: firewall.services.a.ports: this key is missing; it takes a list, as in [tcp/443, udp/8000-8010, icmp/echo-request, gre] (ERR_CONFIG_MISSING_KEY)',
+    ],
+    [
+      'profiles: {std: {services: [a]}}',
+      '15:31: firewall.profiles.std.services[0]: there is no service "a" (ERR_CONFIG_UNKNOWN_NAME)',
+    ],
+    [
+      'profiles: {std: {peers: some}}',
+      '15:27: firewall.profiles.std.peers: "some" is not none, network or all (ERR_CONFIG_GRANT)',
+    ],
+    [
+      'profiles: {std: {rate: {up: 20}}}',
+      '15:31: firewall.profiles.std.rate.up: 20 is not a rate, as in 20mbit (ERR_CONFIG_TYPE)',
+    ],
+    [
+      'profiles: {std: {rate: {up: 20mb}}}',
+      '15:31: firewall.profiles.std.rate.up: "20mb" is not a rate, as in 20mbit: it is a number and one of bit, kbit, mbit, gbit (ERR_CONFIG_RATE)',
+    ],
+    [
+      'profiles: {std: {over_quota: 1mbit}}',
+      '15:32: firewall.profiles.std.over_quota: there is no quota that could be used up (ERR_CONFIG_MISSING_KEY)',
+    ],
+    [
+      'networks: {n: {members: [bob, eve, bob]}}',
+      '15:33: firewall.networks.n.members[1]: there is no peer "eve" (ERR_CONFIG_UNKNOWN_NAME)',
+      '15:38: firewall.networks.n.members[2]: "bob" is a member already (ERR_CONFIG_GRANT)',
+    ],
+    [
+      'networks: {n: }',
+      '15:17: firewall.networks.n: the section is empty; it has the keys isolation, members (ERR_CONFIG_TYPE)',
+    ],
+    [
+      'sites: {bob: {subnets: [10.5.0.0/24]}}',
+      '15:27: firewall.sites.bob.subnets[0]: 10.5.0.0/24 is not in the routes of peer bob (ERR_CONFIG_ROUTE)',
+    ],
+    [
+      'sites: {cellb: {subnets: [10.5.0.0/24, 10.5.0.0/25]}}',
+      '15:42: firewall.sites.cellb.subnets[1]: 10.5.0.0/25 overlaps 10.5.0.0/24 of site cellb in FILE:15 (ERR_CONFIG_OVERLAP)',
+    ],
+    [
+      'sites: {cellb: {subnets: [10.5.0.0/24], outbound: [{to: 10.5.1.1}]}}',
+      '15:59: firewall.sites.cellb.outbound[0].to: 10.5.1.1/32 is not in the subnets of the site (ERR_CONFIG_GRANT)',
+    ],
+    [
+      'sites: {cellb: {subnets: [10.5.0.0/24], outbound: all}}',
+      '15:53: firewall.sites.cellb.outbound: "all" is not any, none, or a list of rows, as in [{to: 10.5.0.10, ports: [tcp/443]}] (ERR_CONFIG_GRANT)',
+    ],
+    ['profile: {}', '15:3: firewall.profile: unknown key; did you mean profiles? (ERR_CONFIG_UNKNOWN_KEY)'],
+    [
+      'network: Home',
+      '15:12: firewall.network: "Home" is not up to 12 lower-case letters, digits and _, beginning with a letter (ERR_CONFIG_NAME)',
+    ],
+  ])('%s', (line, ...problems) => {
+    const told = folder.problems(`${peers()}firewall:\n  version: 1\n  ${line}\n`);
+    expect(told.map((problem) => problem.replace(folder.file, 'FILE'))).toEqual(problems);
+  });
+});
+
+describe('a policy in a file of its own', () => {
+  const policy = join(folder.path, 'policy.yaml');
+  const including = `${peers()}firewall: {file: policy.yaml, action: reject}\n`;
+
+  test('is a part of the section', () => {
+    writeFileSync(policy, 'version: 1\nservices:\n  files: {addr: 10.9.0.22, ports: [tcp/443]}\n');
+    expect(folder.document(including).firewall?.policy).toMatchObject({
+      action: 'reject',
+      services: [{ id: 'files', place: { file: policy, line: 3, column: 3 } }],
+    });
+  });
+
+  test('what is wrong in it is told with its place, and after what is wrong in the configuration', () => {
+    writeFileSync(policy, 'version: 1\naction: drop\nprofiles: {std: {services: [a]}}\n');
+    const text = including
+      .replace('routes:', 'route:')
+      .replace('10.5.0.0/16]', '10.5.0.0/16]\n    addresses: [10.9.0.9]');
+    expect(
+      folder.refusal(text).problems.map(({ place, code }) => [place.file, place.line, place.column, code]),
+    ).toEqual([
+      [folder.file, 8, 5, 'ERR_CONFIG_UNKNOWN_KEY'],
+      [policy, 2, 1, 'ERR_CONFIG_DUPLICATE_KEY'],
+      [policy, 3, 29, 'ERR_CONFIG_UNKNOWN_NAME'],
+    ]);
+  });
+
+  test.each([
+    ['a: [', 1, 5, 'ERR_CONFIG_SYNTAX'],
+    ['\n', 1, 1, 'ERR_CONFIG_EMPTY'],
+    ['version: 1\nfile: other.yaml', 2, 1, 'ERR_CONFIG_UNKNOWN_KEY'],
+    ['- 1', 1, 1, 'ERR_CONFIG_TYPE'],
+  ])('%j in it', (text, line, column, code) => {
+    writeFileSync(policy, text);
+    expect(folder.refusal(including).problems[0]).toMatchObject({
+      code,
+      place: { file: policy, line, column },
+    });
+  });
+
+  test('one that is not there', () => {
+    expect(folder.problems(including.replace('policy.yaml', 'none.yaml'))).toEqual([
+      '13:18: firewall.file: policy file "none.yaml": there is no such file (ERR_CONFIG_FILE)',
+    ]);
+  });
+});
