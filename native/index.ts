@@ -2,9 +2,8 @@
 // Set-up calls check their arguments here and throw; calls on the packet path return a count or a negative errno, and
 // count what failed. Knows a memory and columns of entries in it, never what a packet holds. Twins: src/addon.cc,
 // src/batch_io.cc (the calls), src/columns.h (the entries).
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { getSystemErrorMap, types } from 'node:util';
+import { loadAddon } from './addon-file.ts';
 
 /** What {@link BatchIo.wait} reports, as bits. Twin: `ready` in src/poll.h. */
 export const READY = { tun: 1, udp4: 2, udp6: 4, woken: 8, tunGone: 16, link: 32 } as const;
@@ -177,9 +176,7 @@ interface AddonBatchIo {
   close(): void;
 }
 
-const require = createRequire(import.meta.url);
-const loadAddon: (packageDirectory: string) => Addon = require('node-gyp-build');
-const addon = loadAddon(fileURLToPath(new URL('.', import.meta.url)));
+const addon = loadAddon() as Addon;
 
 const MAX_U16 = 0xffff;
 const MAX_I32 = 0x7fffffff;

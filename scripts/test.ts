@@ -1,6 +1,6 @@
 // `npm test`: every kind of test, phase after phase, and one last line `N passed, N failed, N skipped` about all of them.
-// `npm test -- pair interop` runs the phases named; `slow`, of tests that wait for real minutes, runs only so. With CI=true a
-// skipped test and a run without tests are failures, and the committed core is built again and compared.
+// `npm test -- pair interop` runs the phases named; `slow`, of tests that wait for real minutes, and `package`, which builds
+// all that is published, run only so. With CI=true a skipped test and a run without tests are failures, and the committed core is built again and compared.
 
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -37,6 +37,8 @@ const phases: readonly Phase[] = [
   { name: 'interop', run: () => inHalves('interop') },
   ...(IS_CI ? [{ name: 'rebuild', run: rebuild }] : []),
   { name: 'slow', isOnlyNamed: true, run: () => vitest(['slow'], 'in namespaces') },
+  // Its tests make namespaces where they need some: what is installed comes from the network.
+  { name: 'package', isOnlyNamed: true, run: () => vitest(['package'], 'as it is') },
 ];
 
 /** The part of vitest's JSON report that counts. */

@@ -2,8 +2,16 @@
 // wasm surface; its twin is core/src/lib.rs, and the layout of the columns is in docs/architecture.md.
 // Nothing here touches a packet: the columns are read and written by whoever does the system calls.
 
-import { readFileSync } from 'node:fs';
+import { readCore } from './core-file.ts';
 import { HostCalls } from './host-calls.ts';
+
+/** A compiled core: a `WebAssembly.Module`, a name that is only in the types of browsers. */
+export type CompiledCore = object;
+
+/** The memory of a core: a `WebAssembly.Memory`. `buffer` is another object after it has grown. */
+export interface CoreMemory {
+  readonly buffer: ArrayBuffer;
+}
 
 /** What the host gives the core. */
 export interface CoreHost {
@@ -142,13 +150,13 @@ const AEAD_TEXT = 44;
 const TAI_CORRECTION_S = 27;
 
 /** Compiles the committed core. About 20 ms; the module may be shared between instances. */
-export function compile(): WebAssembly.Module {
-  return new WebAssembly.Module(readFileSync(new URL('./wireguard.wasm', import.meta.url)));
+export function compile(): CompiledCore {
+  return new WebAssembly.Module(readCore());
 }
 
 /** One WireGuard device: its peers, keys, tables and packet memory. Not shared between threads. */
 export class Core {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: CoreMemory;
   readonly layout: Layout;
   readonly #exports: Exports;
   readonly #control: number;
@@ -159,7 +167,7 @@ export class Core {
   /**
    * @param nowMs the clock at start, in milliseconds of any origin; it must count through suspend and not go back
    */
-  constructor(module: WebAssembly.Module, host: CoreHost, nowMs: number) {
+  constructor(module: CompiledCore, host: CoreHost, nowMs: number) {
     this.#nowMs = nowMs;
     const wallMs = (host.wallClockMs ?? Date.now)();
     // The two clocks are apart by whole seconds, so that cutting one cuts their sum too.
@@ -169,7 +177,7 @@ export class Core {
     const instance = new WebAssembly.Instance(module, { wasi_snapshot_preview1: wasi.imports });
     this.#exports = instance.exports as unknown as Exports;
     this.memory = this.#exports.memory;
-    wasi.memory = this.memory;
+    wasi.memory = this.#exports.memory;
     this.#exports._initialize?.();
     this.#exports.set_time(nowMs);
 

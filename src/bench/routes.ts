@@ -4,7 +4,7 @@
 // finds that in the caches. Two figures: addresses looked up together, as the core does for the frames of a batch, and one by
 // one, each by a call of its own, as each received packet asks for its sender.
 
-import { Core, compile, LOOKUP_MOST, NO_PEER } from 'wireguard-wasm';
+import { type CompiledCore, Core, compile, LOOKUP_MOST, NO_PEER } from 'wireguard-wasm';
 import { type Progress, spread, warmUp } from './repeat.ts';
 import type { Spread } from './result.ts';
 
@@ -84,7 +84,7 @@ export function measureRoutes(settings: RoutesSettings, progress: Progress): Rou
   return { rounds, lookups, rows, ratio: (medians.at(-1) ?? Number.NaN) / (medians[0] ?? Number.NaN) };
 }
 
-function coreWithPeers(module: WebAssembly.Module, count: number): Core {
+function coreWithPeers(module: CompiledCore, count: number): Core {
   const core = new Core(module, { log: (text) => process.stderr.write(text) }, 0);
   core.setIdentity(new Uint8Array(32).fill(1));
   const key = new Uint8Array(32).fill(2);

@@ -3,6 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
+import { ownProgram } from '../bench/own-program.ts';
 import { PIPE_VARIABLE, READY } from './announce.ts';
 
 const PIPE = 3;
@@ -23,9 +24,9 @@ export async function startInBackground(
   args: readonly string[],
   options: BackgroundOptions,
 ): Promise<string | null> {
-  const [program = ''] = process.argv.slice(1);
+  const [program, ...own] = ownProgram(...args);
   const output = options.keepsOutput ? 'inherit' : 'ignore';
-  const child = spawn(process.execPath, [...process.execArgv, program, ...args], {
+  const child = spawn(program, own, {
     detached: true, // a session of its own: no terminal, and no signal of this one's
     env: { ...process.env, ...options.env, [PIPE_VARIABLE]: String(PIPE) },
     stdio: ['ignore', output, output, 'pipe', ...options.descriptors],

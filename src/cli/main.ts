@@ -1,6 +1,7 @@
 // The program: which command was asked for, what the process returns, and the one place that prints errors.
 // Each command is a module that is loaded only when it runs, or when help lists them all: `genkey` needs no YAML parser.
 
+import '../node-22.ts';
 import { Command, CommanderError } from 'commander';
 import { exitCodeOf, RingfenceError, UsageError } from '../errors.ts';
 import { announceFailure } from './announce.ts';

@@ -1,8 +1,9 @@
 // A lane as the main thread holds it: its worker, how it ended, and the questions it answers.
 
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from 'node:worker_threads';
 import { wake } from 'node-tuntap2';
 import type { FromLane, LaneChange, LaneDescriptors, LaneSettings, LaneStatus, ToLane } from './messages.ts';
+import { startWorker } from './start-worker.ts';
 import type { LaneStart } from './worker.ts';
 
 /** Why a lane ended without being told to. */
@@ -44,12 +45,14 @@ export class LaneHandle {
     const start: LaneStart = { port: port2, descriptors: options.descriptors, settings: options.settings };
     this.#event = options.descriptors.event;
     this.#port = port1;
-    this.#worker = new Worker(options.worker ?? new URL('./worker.ts', import.meta.url), {
+    const workerOptions: WorkerOptions = {
       workerData: start,
       transferList: [port2],
       // A lane holds no JavaScript data to speak of.
       resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 64 },
-    });
+    };
+    this.#worker =
+      options.worker === undefined ? startWorker(workerOptions) : new Worker(options.worker, workerOptions);
     let end: LaneEnd | undefined;
     port1.on('message', (message: FromLane) => {
       switch (message.type) {

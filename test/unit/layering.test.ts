@@ -21,8 +21,8 @@ interface Rule {
 const FOLDERS = ['node', 'lane', 'config', 'policy', 'firewall', 'control', 'join', 'dns', 'address'];
 
 const RULES: Readonly<Record<string, Rule>> = {
-  'index.ts': { imports: [...FOLDERS, 'errors.ts', 'log.ts'], packages: [] },
-  cli: { imports: [...FOLDERS, 'bench', 'errors.ts', 'log.ts'], packages: ['commander'] },
+  'index.ts': { imports: [...FOLDERS, 'errors.ts', 'log.ts', 'node-22.ts'], packages: [] },
+  cli: { imports: [...FOLDERS, 'bench', 'errors.ts', 'log.ts', 'node-22.ts'], packages: ['commander'] },
   bench: {
     imports: ['lane', 'config', 'policy', 'control', 'address', 'errors.ts'],
     packages: [
@@ -51,6 +51,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   address: { imports: [], packages: [], isPure: true },
   'errors.ts': { imports: [], packages: [], isPure: true },
   'log.ts': { imports: [], packages: ['pino'] },
+  'node-22.ts': { imports: [], packages: [], isPure: true },
 };
 
 /** Renderers are pure text: what they leave out they return, and do not log. */
