@@ -16,7 +16,13 @@ import {
 } from '../src/bench/result.ts';
 import type { KeyFacts } from '../src/config/facts.ts';
 import { firewallSchema } from '../src/config/firewall/schema.ts';
-import { interfaceSchema, metricsSchema, peerNameSchema, peerSchema } from '../src/config/schema.ts';
+import {
+  interfaceSchema,
+  loggingSchema,
+  metricsSchema,
+  peerNameSchema,
+  peerSchema,
+} from '../src/config/schema.ts';
 import { factsOf, withoutDefault } from '../src/config/section.ts';
 import { METRICS } from '../src/control/metrics.ts';
 import { ERROR_CODES, type ErrorCode, exitCodeOfCode } from '../src/errors.ts';
@@ -58,6 +64,9 @@ ${exampleLines(peerSchema, '    ')}
 metrics:
 ${exampleLines(metricsSchema, '  ')}
 
+logging:
+${exampleLines(loggingSchema, '  ')}
+
 firewall:
 ${exampleLines(firewallSchema, '  ')}
 \`\`\`
@@ -96,6 +105,10 @@ and each network belongs to one peer only; where one network lies inside another
 Numbers for Prometheus, which [metrics.md](metrics.md) lists. Without this section nothing is served.
 
 ${keyEntries(metricsSchema, 'metrics.')}
+
+## Section \`logging\`
+
+${keyEntries(loggingSchema, 'logging.')}
 
 ## Section \`firewall\`
 

@@ -29,6 +29,8 @@ export const ERROR_CODES = {
   ERR_CONFIG_GRANT: 'A row of the policy cannot be read, or says something that cannot be.',
   ERR_CONFIG_RATE: 'A rate or a quota is not an amount with its unit.',
   ERR_CONFIG_UNKNOWN_NAME: 'The policy names a peer, service, profile or site that is not there.',
+  ERR_CONFIG_LOGGING: 'What is to be logged is none of the levels there are.',
+  ERR_CONFIG_RESTART: 'A key was changed that a running node cannot take: it has to be started again.',
   ERR_CONFIG_UNSUPPORTED: 'The value is meaningful, but this version cannot do it yet.',
   ERR_USAGE: 'The command line is wrong: an unknown command, option or argument.',
   ERR_KEY_INPUT: 'The key on standard input is not a key.',
@@ -42,6 +44,8 @@ export const ERROR_CODES = {
   ERR_NODE_LANE: 'A lane, the thread that moves the packets, failed.',
   ERR_NODE_NOT_RUNNING: 'No node answers for this configuration or interface.',
   ERR_NODE_REQUEST: 'A running node was asked for something that it does not know, or not in this form.',
+  ERR_NODE_BUSY: 'The node is at another change of this kind already.',
+  ERR_NODE_RELOAD: 'A reload failed half way, and not all that it had done could be taken back.',
   ERR_NODE_START: 'A program that was to run in the background ended before it was ready.',
   ERR_NODE_DEVICE: 'A WireGuard device refused what it was asked over its UAPI socket.',
   ERR_NODE_HOST_COMMAND:

@@ -53,7 +53,7 @@ const SECRET_NAME = /private|preshared|psk|secret|password|token/i;
 
 export function createLog(options: LogOptions = {}): Log {
   const {
-    level = environmentLevel(),
+    level = environmentLevel() ?? 'info',
     format = 'text',
     write = writeStderr,
     now = () => performance.now(),
@@ -88,9 +88,9 @@ const RANKS: Readonly<Record<LogLevel, number>> = {
 };
 
 /** `LOG_LEVEL`, as for wireguard-go. Other programs know other words: one that is not ours changes nothing. */
-function environmentLevel(): LogLevel {
+export function environmentLevel(): LogLevel | null {
   const word = process.env['LOG_LEVEL']?.toLowerCase();
-  return LOG_LEVELS.find((level) => level === word) ?? 'info';
+  return LOG_LEVELS.find((level) => level === word) ?? null;
 }
 
 /** What `limited` remembers: when a key last wrote, and what it left out since. */

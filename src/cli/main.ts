@@ -19,6 +19,8 @@ const COMMANDS: Readonly<Record<string, Registration>> = {
   up: async (program) => (await import('./up.ts')).registerUp(program),
   down: async (program) => (await import('./up.ts')).registerDown(program),
   status: async (program) => (await import('./status.ts')).registerStatus(program),
+  reload: async (program) => (await import('./reload.ts')).registerReload(program),
+  diff: async (program) => (await import('./reload.ts')).registerDiff(program),
   'log-level': async (program) => (await import('./log-level.ts')).registerLogLevel(program),
   bench: async (program) => (await import('./bench.ts')).registerBench(program),
   genkey: async (program) => (await import('./keys.ts')).registerGenkey(program),
@@ -35,6 +37,7 @@ Examples:
   ringfence run ringfence.yaml       bring the node up, until Ctrl-C or SIGTERM
   ringfence up wg0                   bring up /etc/wireguard/wg0.conf as wg-quick does
   ringfence status                   show what runs on this host, by peer name
+  ringfence reload rf0               have it read its file again; nobody is disconnected
   ringfence [-f] wg0                 an interface for \`wg\` and wg-quick to configure; -f stays in the foreground
 
 A name that is no command is that of an interface; after -f any name is.

@@ -1,20 +1,23 @@
-// `ringfence run FILE`: the node in the foreground, until SIGTERM or SIGINT.
+// `ringfence run FILE`: the node in the foreground, until SIGTERM or SIGINT; SIGHUP reloads its file.
 
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { environmentOffloads, OFFLOAD_KEYS } from '../config/offloads.ts';
 import { loadSecrets } from '../config/secrets.ts';
 import { runDirectory } from '../control/node-socket.ts';
+import { messageOf } from '../errors.ts';
 import { Node } from '../node/node.ts';
 import { announceReady } from './announce.ts';
-import { addLogOptions, type LogCommandOptions, logOf } from './log-options.ts';
+import { addLogOptions, isLevelGiven, type LogCommandOptions, logOf } from './log-options.ts';
 import { stopSignal } from './stop-signal.ts';
 import { VERSION } from './version.ts';
 
 export function registerRun(program: Command): void {
   addLogOptions(program.command('run'))
     .summary('run a node in the foreground')
-    .description('Runs the node that FILE describes until SIGTERM or SIGINT. What it made goes with it.')
+    .description(
+      'Runs the node that FILE describes until SIGTERM or SIGINT. What it made goes with it. SIGHUP reloads FILE.',
+    )
     .argument('<file>', "the node's configuration, such as ringfence.yaml")
     .addHelpText(
       'after',
@@ -26,10 +29,11 @@ between them, as in none,+tun-tcp or -udp-gso. The names are ${Object.values(OFF
 }
 
 async function run(file: string, options: LogCommandOptions): Promise<void> {
-  const log = logOf(options);
   const offloads = environmentOffloads();
   const stopped = stopSignal();
+  const hangups = new Hangups();
   const config = loadConfig(file);
+  const log = logOf(options, config.logging.level);
   log.debug(`starting ${config.interface.name}`, { file, version: VERSION });
   const node = await Node.start({
     config,
@@ -38,6 +42,14 @@ async function run(file: string, options: LogCommandOptions): Promise<void> {
     runDirectory: runDirectory(),
     version: VERSION,
     offloads,
+    isLogLevelFixed: isLevelGiven(options),
+  });
+  hangups.handle(async () => {
+    try {
+      await node.reload();
+    } catch (error) {
+      log.error(`not reloaded, nothing was changed: ${messageOf(error)}`);
+    }
   });
   const { interface: own, peers } = await node.status();
   const count = peers.length === 1 ? '1 peer' : `${peers.length} peers`;
@@ -50,4 +62,34 @@ async function run(file: string, options: LogCommandOptions): Promise<void> {
   await node.stop();
   if (typeof end !== 'string') throw end;
   log.info(`${own.name} is down`);
+}
+
+/** SIGHUP: from the start on, for it would end the process; one reload at a time, and one more if it came meanwhile. */
+class Hangups {
+  #isAsked = false;
+  #reload: (() => Promise<void>) | undefined;
+  #isReloading = false;
+
+  constructor() {
+    process.on('SIGHUP', () => {
+      this.#isAsked = true;
+      void this.#work();
+    });
+  }
+
+  /** What has come until now is handled at once. */
+  handle(reload: () => Promise<void>): void {
+    this.#reload = reload;
+    void this.#work();
+  }
+
+  async #work(): Promise<void> {
+    if (this.#reload === undefined || this.#isReloading) return;
+    this.#isReloading = true;
+    while (this.#isAsked) {
+      this.#isAsked = false;
+      await this.#reload();
+    }
+    this.#isReloading = false;
+  }
 }

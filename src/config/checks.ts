@@ -9,7 +9,7 @@ import type { firewallSchema } from './firewall/schema.ts';
 import { renderPublicKey } from './key.ts';
 import { renderName } from './quote.ts';
 import type { Path, Report } from './report.ts';
-import type { interfaceSchema, metricsSchema, peerSchema } from './schema.ts';
+import type { interfaceSchema, loggingSchema, metricsSchema, peerSchema } from './schema.ts';
 import type { Fields } from './section.ts';
 import { offsetIn, type Tree } from './tree.ts';
 
@@ -22,6 +22,7 @@ export interface Draft {
   readonly metrics: Fields<typeof metricsSchema> | undefined;
   /** Where the file has such a section. */
   readonly firewall: Fields<typeof firewallSchema> | undefined;
+  readonly logging: Fields<typeof loggingSchema> | undefined;
   /** Computed from the private key, where that could be read. */
   readonly ownPublicKey: Uint8Array | undefined;
 }

@@ -1,7 +1,7 @@
 // Where a node serves pages: an address that is written out, and a TCP port; or a Unix socket.
 
 import { parseEndpoint } from '../address/endpoint.ts';
-import type { IpAddress, Parsed } from '../address/ip.ts';
+import { type IpAddress, type Parsed, renderIp } from '../address/ip.ts';
 
 export type ListenAddress =
   | {
@@ -36,4 +36,12 @@ export function parseListen(text: string): Parsed<ListenAddress> {
     return { ok: false, problem: 'that is every address of this host, also those that strangers reach' };
   }
   return { ok: true, value: endpoint.value };
+}
+
+/** As an operator would ask for it. */
+export function renderListen(listen: ListenAddress): string {
+  if (listen.kind === 'path') return listen.path;
+  const host = renderIp(listen.address);
+  const zone = listen.zone === null ? '' : `%${listen.zone}`;
+  return `http://${listen.address.version === 4 ? host : `[${host}${zone}]`}:${listen.port}`;
 }

@@ -17,6 +17,7 @@ import { type Path, Report } from './report.ts';
 import {
   fileKeys,
   interfaceSchema,
+  loggingSchema,
   type MetricsConfig,
   metricsSchema,
   type NodeConfig,
@@ -69,6 +70,7 @@ function readDraft(text: string, report: Report): Draft {
       interface: {},
       peers: [],
       metrics: undefined,
+      logging: undefined,
       firewall: undefined,
       ownPublicKey: undefined,
     };
@@ -85,10 +87,12 @@ function readDraft(text: string, report: Report): Draft {
   const peers = readPeers(root, report);
   const served = map.entries.get('metrics');
   const metrics = served && readSection(report, metricsSchema, served.value, served.offset, ['metrics']);
+  const logged = map.entries.get('logging');
+  const logging = logged && readSection(report, loggingSchema, logged.value, logged.offset, ['logging']);
   const policy = map.entries.get('firewall');
   const firewall = policy && readSection(report, firewallSchema, policy.value, policy.offset, ['firewall']);
   const ownPublicKey = readKeyFiles(root, fields.private_key_file, peers, report);
-  return { root, interface: fields, peers, metrics, firewall, ownPublicKey };
+  return { root, interface: fields, peers, metrics, logging, firewall, ownPublicKey };
 }
 
 /** A section `peers` that is missing or empty is a node that has none yet. */
@@ -151,6 +155,7 @@ function configOf(draft: Draft, report: Report): NodeConfig {
     },
     peers: draft.peers.map((peer) => peerOf(folder, peer)),
     metrics: draft.metrics === undefined ? null : metricsOf(folder, complete(draft.metrics)),
+    logging: { level: draft.logging?.level ?? null },
     firewall:
       draft.firewall === undefined
         ? null
@@ -216,8 +221,8 @@ function placesOf(draft: Draft, report: Report): Map<string, Place> {
     const place = report.place(offsetIn(draft.root, path), path);
     places.set(place.path, place);
   };
-  note(['interface', 'private_key_file']);
-  if (draft.interface.listen_port !== undefined) note(['interface', 'listen_port']);
+  for (const key of ['name', 'private_key_file', 'listen_port', 'offloads']) note(['interface', key]);
+  if (draft.metrics !== undefined) note(['metrics', 'listen']);
   for (const { name, fields } of draft.peers) {
     note(['peers', name]);
     if (fields.preshared_key_file !== undefined) note(['peers', name, 'preshared_key_file']);

@@ -32,7 +32,11 @@ export interface NodeConfig {
   readonly metrics: MetricsConfig | null;
   /** null: the file has no section `firewall`, and every peer may reach everything, as with plain WireGuard. */
   readonly firewall: FirewallConfig | null;
-  /** Where the port, each `peers.NAME` and each key file stand, by path, for problems that show only later. */
+  readonly logging: LoggingConfig;
+  /**
+   * Where what can fail or be refused later stands, by path: the name, port and offloads of the interface, each `peers.NAME`,
+   * each key file, and where metrics are served.
+   */
   readonly places: ReadonlyMap<string, Place>;
 }
 
@@ -72,6 +76,14 @@ export interface MetricsConfig {
   readonly listen: ListenAddress;
   /** Names that a client may ask for, beside addresses and `localhost`. */
   readonly hosts: readonly string[];
+}
+
+/** What a file may ask to be logged, from the least on. */
+const LOGGED = ['silent', 'error', 'warn', 'info', 'debug'] as const;
+
+export interface LoggingConfig {
+  /** null: what the environment says, or `info`. */
+  readonly level: (typeof LOGGED)[number] | null;
 }
 
 const PEER_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
@@ -231,8 +243,22 @@ export const metricsSchema = z.strictObject({
   ).default([]),
 });
 
+/** The section `logging`. */
+export const loggingSchema = z.strictObject({
+  level: z
+    .enum(LOGGED)
+    .optional()
+    .register(keyFacts, {
+      description:
+        'What is logged. `--log-level` and `LOG_LEVEL` win over it; `ringfence log-level` changes it until the node ends.',
+      expected: `one of ${LOGGED.join(', ')}`,
+      code: 'ERR_CONFIG_LOGGING',
+      example: 'info',
+    }),
+});
+
 /** The sections of a file. What is in them, `load.ts` reads by the schemas above. */
-export const fileKeys = ['interface', 'peers', 'metrics', 'firewall'] as const;
+export const fileKeys = ['interface', 'peers', 'metrics', 'logging', 'firewall'] as const;
 
 function offload(description: string) {
   const facts = { description, expected: 'true or false', code: 'ERR_CONFIG_TYPE', example: 'true' } as const;

@@ -68,6 +68,10 @@ peers:
 # metrics:
 #   listen: 127.0.0.1:9586
 #   hosts: [metrics.example.org]
+
+# What is logged: silent, error, warn, info or debug. Optional.
+# logging:
+#   level: info
 `;
 }
 

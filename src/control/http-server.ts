@@ -6,7 +6,7 @@ import { lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { parseIp, renderIp } from '../address/ip.ts';
-import type { ListenAddress } from '../config/listen.ts';
+import { type ListenAddress, renderListen } from '../config/listen.ts';
 import { codeOf, messageOf, NodeError } from '../errors.ts';
 
 export interface Page {
@@ -16,8 +16,8 @@ export interface Page {
 
 export interface HttpOptions {
   readonly listen: ListenAddress;
-  /** Names that a client may ask for, beside addresses and `localhost`. */
-  readonly hosts: readonly string[];
+  /** Names that a client may ask for, beside addresses and `localhost`; asked for at each request. */
+  readonly hosts: () => readonly string[];
   /** By path. One page is made at a time: who asks meanwhile gets the same. */
   readonly pages: Readonly<Record<string, () => Promise<Page>>>;
 }
@@ -49,7 +49,7 @@ export class HttpServer {
         connectionsCheckingInterval: 1000,
         requireHostHeader: true,
       },
-      answerWith(new Set(hosts.map((host) => host.toLowerCase())), pages),
+      answerWith(hosts, pages),
     );
     server.maxConnections = MOST_CONNECTIONS;
     server.maxRequestsPerSocket = MOST_REQUESTS_PER_CONNECTION;
@@ -74,7 +74,7 @@ export class HttpServer {
   }
 }
 
-function answerWith(hosts: ReadonlySet<string>, pages: HttpOptions['pages']) {
+function answerWith(hosts: HttpOptions['hosts'], pages: HttpOptions['pages']) {
   const inWork = new Map<string, Promise<Page>>();
   const pageAt = (path: string, make: () => Promise<Page>): Promise<Page> => {
     const page = inWork.get(path) ?? make().finally(() => inWork.delete(path));
@@ -84,7 +84,7 @@ function answerWith(hosts: ReadonlySet<string>, pages: HttpOptions['pages']) {
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     response.setHeader('Cache-Control', 'no-store');
     response.setHeader('X-Content-Type-Options', 'nosniff');
-    const refusal = refusalOf(request, hosts);
+    const refusal = refusalOf(request, hosts());
     if (refusal !== null) {
       response.setHeader('Connection', 'close'); // what else it sent is not read
       return end(response, refusal);
@@ -107,7 +107,7 @@ interface Refusal {
   readonly text: string;
 }
 
-function refusalOf({ headers, method }: IncomingMessage, hosts: ReadonlySet<string>): Refusal | null {
+function refusalOf({ headers, method }: IncomingMessage, hosts: readonly string[]): Refusal | null {
   if (!isOurs(headers.host ?? '', hosts)) {
     return { status: 421, text: 'this is not the host you asked for; ask for its address' };
   }
@@ -117,11 +117,12 @@ function refusalOf({ headers, method }: IncomingMessage, hosts: ReadonlySet<stri
 }
 
 /** Whether a Host header names an address, `localhost`, or a name that the file allows. */
-function isOurs(header: string, hosts: ReadonlySet<string>): boolean {
+function isOurs(header: string, hosts: readonly string[]): boolean {
   const [, bracketed, plain = ''] = /^(?:\[([^\]]+)\]|([^:]+))(?::[0-9]{1,5})?$/.exec(header) ?? [];
   if (bracketed !== undefined) return bracketed.includes(':') && parseIp(bracketed).ok;
   const name = plain.toLowerCase();
-  return name === 'localhost' || hosts.has(name) || parseIp(name).ok;
+  const isNamed = hosts.some((host) => host.toLowerCase() === name);
+  return name === 'localhost' || isNamed || parseIp(name).ok;
 }
 
 function end(response: ServerResponse, { status, text }: Refusal): void {
@@ -170,12 +171,4 @@ async function isStale(path: string): Promise<boolean> {
   } finally {
     client.destroy();
   }
-}
-
-/** As an operator would ask for it. */
-export function renderListen(listen: ListenAddress): string {
-  if (listen.kind === 'path') return listen.path;
-  const host = renderIp(listen.address);
-  const zone = listen.zone === null ? '' : `%${listen.zone}`;
-  return `http://${listen.address.version === 4 ? host : `[${host}${zone}]`}:${listen.port}`;
 }

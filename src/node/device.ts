@@ -1,11 +1,12 @@
 // A WireGuard device: interface, sockets, a supervised lane, and the model of its keys and peers. What changes, by the
 // UAPI or because a name resolved, goes through here: refused whole or applied whole, one change after the other.
 
+import { timingSafeEqual } from 'node:crypto';
 import { ipFromBytes } from '../address/ip.ts';
 import { type DeviceChange, ERRNO, type Errno, type PeerEndpoint } from '../control/uapi/change.ts';
 import type { DeviceSnapshot, PeerTraffic, UapiDevice } from '../control/uapi/device.ts';
-import { DeviceModel, type ModelPeer } from '../control/uapi/model.ts';
-import { messageOf, NodeError } from '../errors.ts';
+import { DeviceModel, MOST_PEERS, type ModelPeer } from '../control/uapi/model.ts';
+import { codeOf, messageOf, NodeError } from '../errors.ts';
 import { closeSockets, type Descriptors, type Sockets } from '../lane/descriptors.ts';
 import type { LaneEndpoint, LaneOffloads, LaneStatus } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
@@ -131,30 +132,44 @@ export class Device implements UapiDevice {
   }
 
   /** Applies a change whole and settles when the lane has it, or answers with a number and has changed nothing. */
-  set(change: DeviceChange): Promise<Errno> {
-    const done = this.#lastChange.then(() => this.#set(change));
+  async set(change: DeviceChange): Promise<Errno> {
+    try {
+      await this.change(change);
+      return ERRNO.ok;
+    } catch (error) {
+      this.#options.log.warn(`refused: ${messageOf(error)}`);
+      return codeOf(error) === 'ERR_NODE_DEVICE' ? ERRNO.invalid : ERRNO.portInUse;
+    }
+  }
+
+  /**
+   * Applies a change whole and settles when the lane has it.
+   * @throws NodeError `ERR_NODE_PORT`, `ERR_NODE_DEVICE` for more peers than a device takes; nothing has changed then
+   */
+  change(change: DeviceChange): Promise<void> {
+    const done = this.#lastChange.then(() => this.#change(change));
     this.#lastChange = done.catch(() => {});
     return done;
   }
 
-  async #set(change: DeviceChange): Promise<Errno> {
-    if (!this.#model.hasRoomFor(change)) return ERRNO.invalid;
-    let former: Sockets | undefined;
-    try {
-      former = this.#changeSockets(change);
-    } catch (error) {
-      this.#options.log.warn(`refused: ${messageOf(error)}`);
-      return ERRNO.portInUse;
-    }
+  /** Whether a peer has this preshared key; without a key, whether it has none. */
+  hasPresharedKey(publicKey: Uint8Array, presharedKey: Uint8Array | undefined): boolean {
+    const own = this.#model.peer(publicKey)?.presharedKey;
+    if (own === undefined || presharedKey === undefined) return own === presharedKey;
+    return timingSafeEqual(own, presharedKey);
+  }
+
+  async #change(change: DeviceChange): Promise<void> {
+    if (!this.#model.hasRoomFor(change))
+      throw new NodeError('ERR_NODE_DEVICE', `a device has at most ${MOST_PEERS} peers`);
+    const former = this.#changeSockets(change);
     const steps = this.#model.apply(change);
     for (const { id } of steps.removed) this.#handshakes.delete(id);
     await this.#lane?.change(laneChanges(steps, this.#model.privateKey));
-    if (former !== undefined) {
-      const { udp4, udp6 } = this.#options.descriptors.all;
-      await this.#lane?.setSockets(udp4, udp6);
-      closeSockets(former);
-    }
-    return ERRNO.ok;
+    if (former === undefined) return;
+    const { udp4, udp6 } = this.#options.descriptors.all;
+    await this.#lane?.setSockets(udp4, udp6);
+    closeSockets(former);
   }
 
   /**

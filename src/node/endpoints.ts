@@ -46,8 +46,8 @@ export async function lookupEndpoint(endpoint: Endpoint): Promise<ResolvedEndpoi
 export class NameResolver implements Disposable {
   readonly #onResolved: (peer: PeerConfig, endpoint: ResolvedEndpoint) => void;
   readonly #onFailed: (peer: PeerConfig, endpoint: string, reason: string) => void;
-  readonly #timers = new Set<NodeJS.Timeout>();
-  #stopped = false;
+  /** By the name of a peer: what is asked for it. */
+  readonly #asked = new Map<string, Asked>();
 
   constructor(handlers: {
     onResolved: (peer: PeerConfig, endpoint: ResolvedEndpoint) => void;
@@ -57,29 +57,58 @@ export class NameResolver implements Disposable {
     this.#onFailed = handlers.onFailed;
   }
 
-  /** Begins to ask; the answer comes through the handlers. */
-  resolve(peer: PeerConfig, endpoint: Endpoint, retryMs = FIRST_RETRY_MS): void {
-    if (endpoint.kind !== 'name') return;
-    lookupEndpoint(endpoint).then(
-      (resolved) => {
-        if (!this.#stopped) this.#onResolved(peer, resolved);
-      },
-      (error: Error) => {
-        if (this.#stopped) return;
-        this.#onFailed(peer, renderEndpoint(endpoint), error.message);
-        const timer = setTimeout(() => {
-          this.#timers.delete(timer);
-          this.resolve(peer, endpoint, Math.min(retryMs * 2, LAST_RETRY_MS));
-        }, retryMs);
-        this.#timers.add(timer);
-      },
-    );
+  /** Begins to ask for the names of these peers, as far as they are others than before; the answers come through the handlers. */
+  update(peers: readonly PeerConfig[]): void {
+    const present = new Map(peers.map((peer) => [peer.name, peer]));
+    for (const [name, asked] of this.#asked) {
+      const peer = present.get(name);
+      if (peer === undefined || endpointsOf(peer) !== endpointsOf(asked.peer)) this.#forget(name, asked);
+    }
+    for (const peer of peers) {
+      if (this.#asked.has(peer.name)) continue;
+      const asked: Asked = { peer, timers: new Set(), isOver: false };
+      this.#asked.set(peer.name, asked);
+      for (const endpoint of peer.endpoints) this.#ask(asked, endpoint, FIRST_RETRY_MS);
+    }
   }
 
   [Symbol.dispose](): void {
-    this.#stopped = true;
-    for (const timer of this.#timers) clearTimeout(timer);
+    for (const [name, asked] of [...this.#asked]) this.#forget(name, asked);
   }
+
+  #forget(name: string, asked: Asked): void {
+    asked.isOver = true;
+    for (const timer of asked.timers) clearTimeout(timer);
+    this.#asked.delete(name);
+  }
+
+  #ask(asked: Asked, endpoint: Endpoint, retryMs: number): void {
+    if (endpoint.kind !== 'name') return;
+    lookupEndpoint(endpoint).then(
+      (resolved) => {
+        if (!asked.isOver) this.#onResolved(asked.peer, resolved);
+      },
+      (error: Error) => {
+        if (asked.isOver) return;
+        this.#onFailed(asked.peer, renderEndpoint(endpoint), error.message);
+        const timer = setTimeout(() => {
+          asked.timers.delete(timer);
+          this.#ask(asked, endpoint, Math.min(retryMs * 2, LAST_RETRY_MS));
+        }, retryMs);
+        asked.timers.add(timer);
+      },
+    );
+  }
+}
+
+interface Asked {
+  readonly peer: PeerConfig;
+  readonly timers: Set<NodeJS.Timeout>;
+  isOver: boolean;
+}
+
+function endpointsOf(peer: PeerConfig): string {
+  return peer.endpoints.map(renderEndpoint).join();
 }
 
 /** The index behind a zone: `eth0` by name, `2` as it is. */

@@ -1,12 +1,13 @@
 // The tunnel interface as the host sees it: addresses, MTU, routes, through `ip`. All of it hangs on the interface,
 // so when the TUN descriptor closes, also by kill -9, the kernel takes it back whole.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { execa } from 'execa';
 import { type IpAddress, renderIp } from '../address/ip.ts';
 import {
   contains,
   hostPrefix,
+  type IpInterface,
   type IpPrefix,
   networkOf,
   renderInterface,
@@ -15,6 +16,8 @@ import {
 import { LEAST_IPV6_MTU } from '../config/checks.ts';
 import type { NodeConfig, PeerConfig } from '../config/schema.ts';
 import { NodeError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { PreparedPart, ReloadPart } from './reload.ts';
 
 /** IPv6 (40) + UDP (8) + WireGuard (32). */
 const OVERHEAD_BYTES = 80;
@@ -23,18 +26,15 @@ const ETHERNET_MTU = 1500;
 const QUEUE_PACKETS = 1000;
 const COMMAND_TIMEOUT_MS = 10_000;
 
-export interface InterfaceSetup {
-  readonly mtu: number;
-  /** What could not be done and does not matter enough to stop: one sentence each. */
-  readonly warnings: readonly string[];
-}
-
 /**
  * The MTU of the way to the peers, less what a message adds: the least over all endpoints with a known address, else of
  * the default route, else Ethernet's.
  */
-export async function tunnelMtu(config: NodeConfig, endpoints: readonly IpAddress[]): Promise<number> {
+export async function tunnelMtu(config: NodeConfig): Promise<number> {
   if (config.interface.mtu !== 'auto') return config.interface.mtu;
+  const endpoints = config.peers.flatMap((peer) =>
+    peer.endpoints.flatMap((endpoint) => (endpoint.kind === 'address' ? [endpoint.address] : [])),
+  );
   const least = config.interface.addresses.some(({ address }) => address.version === 6)
     ? LEAST_IPV6_MTU
     : 576;
@@ -44,37 +44,188 @@ export async function tunnelMtu(config: NodeConfig, endpoints: readonly IpAddres
 /** What the ways to some endpoints leave for a packet inside the tunnel, the least of them. */
 export async function wayMtu(endpoints: readonly IpAddress[]): Promise<number> {
   const targets = [...new Set(endpoints.map(renderIp))];
-  const known = (await Promise.all(targets.map(routeMtu))).filter((mtu) => mtu !== undefined);
-  const way = known.length > 0 ? Math.min(...known) : ((await defaultRouteMtu()) ?? ETHERNET_MTU);
-  return way - OVERHEAD_BYTES;
+  const ways = await mtusOf(await routesTo(targets));
+  const known = ways.length > 0 ? ways : await mtusOf(await defaultRoutes());
+  return (known.length > 0 ? Math.min(...known) : ETHERNET_MTU) - OVERHEAD_BYTES;
 }
 
-/**
- * Gives the interface its addresses, MTU and routes, and brings it up.
- * @throws NodeError `ERR_NODE_INTERFACE` with what `ip` said
- */
-export async function setUpInterface(name: string, config: NodeConfig, mtu: number): Promise<InterfaceSetup> {
-  const warnings: string[] = [];
+/** What an interface is to have, of what the host can give it. */
+interface Layout {
+  readonly addresses: readonly IpInterface[];
+  readonly mtu: number;
+  readonly routes: readonly IpPrefix[];
+}
+
+/** A line for `ip -batch`, and the one that takes it back. */
+interface Step {
+  readonly line: string;
+  readonly undo: string;
+}
+
+/** The interface of a node, once it has its addresses, MTU and routes. */
+export class TunnelInterface implements ReloadPart {
+  readonly #name: string;
+  readonly #log: Log;
+  #layout: Layout;
+
+  private constructor(name: string, log: Log, layout: Layout) {
+    this.#name = name;
+    this.#log = log;
+    this.#layout = layout;
+  }
+
+  /**
+   * Gives the interface its addresses, MTU and routes, and brings it up.
+   * @throws NodeError `ERR_NODE_INTERFACE` with what `ip` said
+   */
+  static async setUp(config: NodeConfig, mtu: number, log: Log): Promise<TunnelInterface> {
+    const { name } = config.interface;
+    keepSecondaries(name);
+    const layout = layoutOf(config, mtu, log);
+    const { addresses, routes } = layout;
+    const { failure } = await runBatch([
+      ...addresses.map((address) => addressLine('add', address, name)),
+      `link set dev ${name} mtu ${mtu} txqueuelen ${QUEUE_PACKETS} up`,
+      ...routes.map((route) => routeLine('add', route, name)),
+    ]);
+    if (failure !== null) throw failure;
+    return new TunnelInterface(name, log, layout);
+  }
+
+  /** What is new comes by {@link PreparedPart.commit}, at once or not at all; what is no more goes at the end. */
+  async prepare(_: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
+    const former = this.#layout;
+    const layout = layoutOf(to, await tunnelMtu(to), this.#log);
+    const steps = this.#stepsTo(layout);
+    return {
+      commit: async () => {
+        const { done, failure } = await runBatch(steps.map(({ line }) => line));
+        if (failure !== null) {
+          await this.#take(back(steps.slice(0, done)));
+          throw failure;
+        }
+        this.#layout = layout;
+      },
+      rollBack: async () => {
+        this.#layout = former;
+        await this.#take(back(steps));
+      },
+      [Symbol.asyncDispose]: async () => {
+        if (this.#layout === layout) await this.#take(this.#remains(former));
+      },
+    };
+  }
+
+  /** What a change begins with: all that can fail. */
+  #stepsTo({ addresses, mtu, routes }: Layout): Step[] {
+    const name = this.#name;
+    const former = this.#layout;
+    const added = difference(addresses, former.addresses, renderInterface);
+    // One IPv6 address has one prefix length: another takes its place.
+    const replaced = former.addresses.filter(
+      (one) =>
+        one.address.version === 6 && added.some((other) => renderIp(other.address) === renderIp(one.address)),
+    );
+    return [
+      ...replaced.map((one) => both('delete', one, name)),
+      ...added.map((one) => both('add', one, name)),
+      ...(mtu === former.mtu
+        ? []
+        : [{ line: `link set dev ${name} mtu ${mtu}`, undo: `link set dev ${name} mtu ${former.mtu}` }]),
+      ...difference(routes, former.routes, renderPrefix).map((route) => ({
+        line: routeLine('add', route, name),
+        undo: routeLine('delete', route, name),
+      })),
+    ];
+  }
+
+  /** What a change ends with: what only `former` had goes, in an order in which nothing else goes with it. */
+  #remains(former: Layout): string[] {
+    const name = this.#name;
+    const { addresses, routes } = this.#layout;
+    const present = new Set(addresses.map(({ address }) => renderIp(address)));
+    const gone = difference(former.addresses, addresses, renderInterface).filter(
+      ({ address }) => address.version === 4 || !present.has(renderIp(address)),
+    );
+    const takesOthers = gone.some(({ address }) => address.version === 4) && !keepsSecondaries(name);
+    return [
+      ...difference(former.routes, routes, renderPrefix).map((route) => routeLine('delete', route, name)),
+      ...gone.map((address) => addressLine('delete', address, name)),
+      ...(takesOthers
+        ? [
+            ...addresses.map((address) => addressLine('replace', address, name)),
+            ...routes.map((route) => routeLine('replace', route, name)),
+          ]
+        : []),
+    ];
+  }
+
+  /** Runs what must not fail: a line that does is logged, and the others go on. */
+  async #take(lines: readonly string[]): Promise<void> {
+    const { failure } = await runBatch(lines, ['-force']);
+    if (failure !== null) this.#log.warn(failure.message);
+  }
+}
+
+function layoutOf(config: NodeConfig, mtu: number, log: Log): Layout {
+  const { name } = config.interface;
   const hasIpv6 = ipv6Works(name);
   const usable = (version: 4 | 6): boolean => version === 4 || hasIpv6;
   const addresses = config.interface.addresses.filter(({ address }) => usable(address.version));
   if (addresses.length < config.interface.addresses.length) {
-    warnings.push(`IPv6 is switched off for ${name}: its IPv6 addresses and routes are left out`);
+    log.warn(`IPv6 is switched off for ${name}: its IPv6 addresses and routes are left out`);
   }
   if (hasIpv6 && mtu < LEAST_IPV6_MTU) {
-    warnings.push(`MTU ${mtu} is below ${LEAST_IPV6_MTU}: the interface carries no IPv6`);
+    log.warn(`MTU ${mtu} is below ${LEAST_IPV6_MTU}: the interface carries no IPv6`);
   }
   const routes = neededRoutes(config).filter(({ address }) => usable(address.version));
-  const lines = [
-    ...addresses.map((entry) => {
-      const dad = entry.address.version === 6 ? ' nodad' : '';
-      return `address add ${renderInterface(entry)} dev ${name}${dad}`;
-    }),
-    `link set dev ${name} mtu ${mtu} txqueuelen ${QUEUE_PACKETS} up`,
-    ...routes.map((route) => `route add ${renderPrefix(route)} dev ${name}`),
-  ];
-  await runBatch(lines);
-  return { mtu, warnings };
+  return { addresses, mtu, routes };
+}
+
+type Verb = 'add' | 'delete' | 'replace';
+
+function addressLine(verb: Verb, address: IpInterface, name: string): string {
+  const dad = address.address.version === 6 && verb !== 'delete' ? ' nodad' : '';
+  return `address ${verb} ${renderInterface(address)} dev ${name}${dad}`;
+}
+
+function routeLine(verb: Verb, route: IpPrefix, name: string): string {
+  return `route ${verb} ${renderPrefix(route)} dev ${name}`;
+}
+
+function both(verb: 'add' | 'delete', address: IpInterface, name: string): Step {
+  const other = verb === 'add' ? 'delete' : 'add';
+  return { line: addressLine(verb, address, name), undo: addressLine(other, address, name) };
+}
+
+function back(steps: readonly Step[]): string[] {
+  return steps.map(({ undo }) => undo).reverse();
+}
+
+/** Those of `all` that are not among `others`. */
+function difference<T>(all: readonly T[], others: readonly T[], render: (one: T) => string): T[] {
+  const known = new Set(others.map(render));
+  return all.filter((one) => !known.has(render(one)));
+}
+
+/**
+ * Without it, Linux takes the other addresses of a network away with the first one. Where it cannot be set, as in a
+ * container whose /proc/sys is read-only, they are put back.
+ */
+function keepSecondaries(name: string): void {
+  try {
+    writeFileSync(secondariesFlag(name), '1');
+  } catch {
+    // asked for again where it matters
+  }
+}
+
+function keepsSecondaries(name: string): boolean {
+  return readFileSync(secondariesFlag(name), 'utf8').trim() === '1';
+}
+
+function secondariesFlag(name: string): string {
+  return `/proc/sys/net/ipv4/conf/${name}/promote_secondaries`;
 }
 
 /**
@@ -99,24 +250,33 @@ function ipv6Works(name: string): boolean {
   return existsSync(flag) && readFileSync(flag, 'utf8').trim() === '0';
 }
 
-/** One `ip` process for all lines; it stops at the first that fails and names it. */
-async function runBatch(lines: readonly string[]): Promise<void> {
-  const result = await execa('ip', ['-batch', '-'], {
+/**
+ * One `ip` process for all lines. It stops at the first that fails, unless `options` has `-force`, and says how many were
+ * done before and why it failed.
+ */
+async function runBatch(
+  lines: readonly string[],
+  options: readonly string[] = [],
+): Promise<{ done: number; failure: NodeError | null }> {
+  if (lines.length === 0) return { done: 0, failure: null };
+  const result = await execa('ip', [...options, '-batch', '-'], {
     input: `${lines.join('\n')}\n`,
     timeout: COMMAND_TIMEOUT_MS,
     reject: false,
   });
-  if (!result.failed) return;
-  if (result.code === 'ENOENT') throw noIpCommand();
+  if (!result.failed) return { done: lines.length, failure: null };
+  if (result.code === 'ENOENT') return { done: 0, failure: noIpCommand() };
   const failed = /Command failed -:(\d+)/.exec(result.stderr)?.[1];
-  const line = failed === undefined ? undefined : lines[Number(failed) - 1];
+  const done = failed === undefined ? 0 : Number(failed) - 1;
+  const line = failed === undefined ? undefined : lines[done];
   const said =
     result.stderr.split('\n').find((text) => text.trim() !== '') ?? result.shortMessage ?? 'it failed';
-  throw new NodeError('ERR_NODE_INTERFACE', `\`ip ${line ?? '-batch -'}\` failed: ${said}`, {
-    hint: line?.startsWith('route')
+  const failure = new NodeError('ERR_NODE_INTERFACE', `\`ip ${line ?? '-batch -'}\` failed: ${said}`, {
+    hint: line?.startsWith('route add')
       ? 'another interface has this route: remove it there, or take it out of the peer'
       : undefined,
   });
+  return { done, failure };
 }
 
 function noIpCommand(): NodeError {
@@ -130,31 +290,46 @@ interface Route {
   readonly metrics?: readonly { readonly mtu?: number }[];
 }
 
-async function routeMtu(target: string): Promise<number | undefined> {
-  return mtuOf(await ipJson<Route>(['route', 'get', target]));
-}
-
-async function defaultRouteMtu(): Promise<number | undefined> {
-  const families = await Promise.all(
-    ['-4', '-6'].map((family) => ipJson<Route>([family, 'route', 'show', 'default'])),
+/** The routes to those of the addresses that have one: one `ip` process for all. */
+async function routesTo(targets: readonly string[]): Promise<Route[]> {
+  if (targets.length === 0) return [];
+  const answers = await ipJson(
+    ['-force', '-batch', '-'],
+    targets.map((target) => `route get ${target}`),
   );
-  const mtus = (await Promise.all(families.map(mtuOf))).filter((mtu) => mtu !== undefined);
-  return mtus.length > 0 ? Math.min(...mtus) : undefined;
+  return answers.flatMap((answer) => answer as Route[]);
 }
 
-/** The MTU a route states, else that of its device. */
-async function mtuOf(routes: readonly Route[]): Promise<number | undefined> {
-  const [route] = routes;
-  const stated = route?.metrics?.find(({ mtu }) => mtu !== undefined)?.mtu;
-  if (stated !== undefined || route?.dev === undefined) return stated;
-  const [link] = await ipJson<{ readonly mtu?: number }>(['link', 'show', 'dev', route.dev]);
-  return link?.mtu;
+async function defaultRoutes(): Promise<Route[]> {
+  const families = await Promise.all(
+    ['-4', '-6'].map((family) => ipJson([family, 'route', 'show', 'default'])),
+  );
+  return families.flat().flatMap((answer) => (answer as Route[]).slice(0, 1));
 }
 
-/** What `ip -json` says; nothing when it refuses, as for an unreachable target. */
-async function ipJson<T>(args: readonly string[]): Promise<T[]> {
-  const result = await execa('ip', ['-json', ...args], { timeout: COMMAND_TIMEOUT_MS, reject: false });
+/** The MTU that each route states, else that of its device. */
+async function mtusOf(routes: readonly Route[]): Promise<number[]> {
+  const statedOf = ({ metrics }: Route): number | undefined =>
+    metrics?.find(({ mtu }) => mtu !== undefined)?.mtu;
+  const links = routes.some((route) => statedOf(route) === undefined) ? await linkMtus() : new Map();
+  return routes.flatMap((route) => statedOf(route) ?? links.get(route.dev) ?? []);
+}
+
+async function linkMtus(): Promise<Map<string | undefined, number>> {
+  const links = (await ipJson(['link', 'show'])).flat() as { ifname: string; mtu: number }[];
+  return new Map(links.map(({ ifname, mtu }) => [ifname, mtu]));
+}
+
+/** What `ip -json` says, an answer for each line of a batch; nothing where it refuses, as for an unreachable target. */
+async function ipJson(args: readonly string[], lines: readonly string[] = []): Promise<unknown[]> {
+  const result = await execa('ip', ['-json', ...args], {
+    input: lines.map((line) => `${line}\n`).join(''),
+    timeout: COMMAND_TIMEOUT_MS,
+    reject: false,
+  });
   if (result.code === 'ENOENT') throw noIpCommand();
-  if (result.failed || result.stdout.trim() === '') return [];
-  return JSON.parse(result.stdout) as T[];
+  return result.stdout
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map((line) => JSON.parse(line) as unknown);
 }

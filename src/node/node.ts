@@ -1,25 +1,30 @@
 // A node from a configuration: start, status, stop. It opens what the host gives, hands packets to a device and answers
 // on its sockets. What it made goes with it, in reverse order, also when a start fails half way.
 
+import { resolve } from 'node:path';
 import { renderEndpoint } from '../address/endpoint.ts';
-import { packPrefix, renderInterface } from '../address/prefix.ts';
+import { renderInterface } from '../address/prefix.ts';
+import { type ConfigChange, diffConfigs } from '../config/diff.ts';
+import { loadConfig } from '../config/load.ts';
 import type { OffloadSwitches } from '../config/offloads.ts';
-import type { MetricsConfig, NodeConfig, PeerConfig } from '../config/schema.ts';
-import { type Secrets, wipeSecrets } from '../config/secrets.ts';
+import type { NodeConfig } from '../config/schema.ts';
+import { loadSecrets, type Secrets, wipeSecrets } from '../config/secrets.ts';
 import { refuseSecond, serveNode } from '../control/node-socket.ts';
 import type { ControlTarget, NodeStatus, RequestHandlers } from '../control/target.ts';
-import type { DeviceChange } from '../control/uapi/change.ts';
 import { peerKey } from '../control/uapi/model.ts';
 import { refuseServed, serveUapi, uapiPath } from '../control/uapi/server.ts';
 import { ConfigError, messageOf, NodeError } from '../errors.ts';
 import { Descriptors } from '../lane/descriptors.ts';
 import type { LaneOffloads } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
+import { changeBetween, configuredChange } from './configured-change.ts';
 import { Device } from './device.ts';
-import { literalEndpoint, NameResolver } from './endpoints.ts';
-import { allowedIps, setUpInterface, tunnelMtu } from './interface.ts';
-import { answerLogLevel } from './log-level.ts';
+import { NameResolver } from './endpoints.ts';
+import { TunnelInterface, tunnelMtu } from './interface.ts';
+import { answerLogLevel, logLevelPart } from './log-level.ts';
 import { chooseOffloads, type OffloadChoice, wantedOffloads } from './offloads.ts';
+import { changeWhole, type ReloadPart } from './reload.ts';
+import { ServedPages } from './served-pages.ts';
 import { nodeStatus } from './status.ts';
 
 export interface NodeOptions {
@@ -32,25 +37,42 @@ export interface NodeOptions {
   readonly version: string;
   /** Win over those of the configuration. */
   readonly offloads?: OffloadSwitches;
+  /** Whether what is logged was decided elsewhere than in the file. */
+  readonly isLogLevelFixed?: boolean;
   /** The lane's file; tests put their own around it. */
   readonly laneWorker?: URL;
 }
+
+/** A log line names no more than so many changed keys. */
+const LOGGED_CHANGES = 20;
 
 export class Node implements ControlTarget {
   /** Settles when the node has ended by itself, with the reason; never when {@link stop} ends it. */
   readonly failed: Promise<NodeError>;
   readonly requests: RequestHandlers = {
     'log-level': async (asked) => answerLogLevel(this.#options.log, asked),
+    diff: async ({ file }) => this.#diff(file),
+    reload: () => this.reload(),
   };
   readonly #options: NodeOptions;
+  /** What the node is now. */
+  #config: NodeConfig;
+  /** Its file, from wherever this process stands. */
+  readonly #file: string;
   readonly #undo: AsyncDisposableStack;
   readonly #startedSeconds = Math.floor(Date.now() / 1000);
   readonly #offloadChoice: OffloadChoice;
   #device: Device | undefined;
+  /** What a reload changes beside keys and peers, in this order. */
+  readonly #parts: ReloadPart[] = [];
+  #isReloading = false;
+  #resolver: NameResolver | undefined;
   #fail: (reason: NodeError) => void = () => {};
 
   private constructor(options: NodeOptions, undo: AsyncDisposableStack) {
     this.#options = options;
+    this.#config = options.config;
+    this.#file = resolve(options.config.file);
     this.#undo = undo;
     this.#offloadChoice = chooseOffloads(options.config.interface.offloads, options.offloads ?? {});
     this.failed = new Promise((resolve) => {
@@ -84,46 +106,114 @@ export class Node implements ControlTarget {
     await this.#undo.disposeAsync();
   }
 
+  /**
+   * Reads the file again and makes the node what it says, whole or not at all. Sessions and flows of peers that stay go on.
+   * @returns what was different
+   * @throws ConfigError with the place of what is wrong; NodeError for what the host refuses, `ERR_NODE_BUSY` during another
+   */
+  async reload(): Promise<readonly ConfigChange[]> {
+    if (this.#isReloading) {
+      throw new NodeError('ERR_NODE_BUSY', 'another reload is under way', {
+        hint: 'see what it did with `ringfence diff`, then try again',
+      });
+    }
+    this.#isReloading = true;
+    try {
+      return await this.#reload();
+    } finally {
+      this.#isReloading = false;
+    }
+  }
+
+  async #reload(): Promise<readonly ConfigChange[]> {
+    const device = this.#started();
+    const from = this.#config;
+    const to = loadConfig(this.#file);
+    const secrets = loadSecrets(to);
+    try {
+      const changes = this.#changesTo(to, secrets);
+      refuseRestart(changes, to);
+      const change = changeBetween(from, to, secrets);
+      await changeWhole(this.#parts, from, to, async () => {
+        try {
+          await device.change(change);
+        } catch (error) {
+          throw portFault(error, to);
+        }
+      });
+      this.#config = to;
+      this.#resolver?.update(to.peers);
+      this.#options.log.info(`reloaded ${this.#file}: ${changes.length} changes`, {
+        keys: changes.slice(0, LOGGED_CHANGES).map(({ path }) => path),
+      });
+      return changes;
+    } finally {
+      wipeSecrets(secrets);
+    }
+  }
+
+  /** What a reload would change if the node's file were `file`. */
+  #diff(file: unknown): readonly ConfigChange[] {
+    if (typeof file !== 'string') throw new NodeError('ERR_NODE_REQUEST', 'no file is named');
+    const to = loadConfig(file);
+    const secrets = loadSecrets(to);
+    try {
+      return this.#changesTo(to, secrets);
+    } finally {
+      wipeSecrets(secrets);
+    }
+  }
+
+  #changesTo(to: NodeConfig, { presharedKeys }: Secrets): readonly ConfigChange[] {
+    const device = this.#started();
+    return diffConfigs(
+      this.#config,
+      to,
+      ({ name, publicKey }) => !device.hasPresharedKey(publicKey, presharedKeys.get(name)),
+    );
+  }
+
+  #started(): Device {
+    if (this.#device === undefined)
+      throw new NodeError('ERR_NODE_NOT_RUNNING', 'the node has not started yet');
+    return this.#device;
+  }
+
   async #start(): Promise<void> {
     const { config, log, runDirectory } = this.#options;
-    const known = config.peers.flatMap((peer) => peer.endpoints.flatMap((one) => literalEndpoint(one) ?? []));
-    const mtu = await tunnelMtu(
-      config,
-      known.map(({ address }) => address),
-    );
+    const mtu = await tunnelMtu(config);
 
     const descriptors = openDescriptors(config, wantedOffloads(this.#offloadChoice));
     this.#undo.defer(() => descriptors.close());
     if (descriptors.all.udp6 === undefined)
       log.warn('this host has no IPv6: peers are reached over IPv4 only');
 
-    const setup = setUpInterface(config.interface.name, config, mtu);
     // The lane starts while `ip` runs: nothing is ready before both are.
     const [interfaceResult, deviceResult] = await Promise.allSettled([
-      setup,
+      TunnelInterface.setUp(config, mtu, log),
       this.#startDevice(descriptors, mtu),
     ]);
     if (deviceResult.status === 'fulfilled') this.#undo.defer(() => deviceResult.value.stop());
     if (interfaceResult.status === 'rejected') throw interfaceResult.reason;
     if (deviceResult.status === 'rejected') throw deviceResult.reason;
     this.#device = deviceResult.value;
-    for (const warning of interfaceResult.value.warnings) log.warn(warning);
 
-    this.#undo.use(this.#resolveNames(this.#device));
+    this.#resolver = this.#undo.use(this.#resolveNames(this.#device));
     const socket = await serveNode(runDirectory, config.interface.name, this);
     this.#undo.defer(() => socket.close());
     await this.#serveUapi(this.#device);
-    if (config.metrics !== null) await this.#serveMetrics(config.metrics);
+    const pages = await this.#servePages();
+    const logLevel = logLevelPart(log, this.#options.isLogLevelFixed === true);
+    this.#parts.push(logLevel, pages, interfaceResult.value);
   }
 
-  async #serveMetrics({ listen, hosts }: MetricsConfig): Promise<void> {
-    // Loaded only here: HTTP and prom-client take 25 MB.
-    const { HttpServer, renderListen } = await import('../control/http-server.ts');
-    const { renderMetrics } = await import('../control/metrics.ts');
-    const pages = { '/metrics': async () => renderMetrics(await this.status()) };
-    const server = await HttpServer.listen({ listen, hosts, pages });
-    this.#undo.defer(() => server.close());
-    this.#options.log.info(`metrics are served at ${renderListen(listen)}`);
+  async #servePages(): Promise<ServedPages> {
+    const { config, log } = this.#options;
+    const pages = new ServedPages(() => this.status(), log);
+    this.#undo.defer(() => pages.close());
+    await using first = await pages.prepare(config, config);
+    await first.commit();
+    return pages;
   }
 
   /** For `wg`. A node does without where it cannot have it: another namespace may have an interface of this name. */
@@ -154,7 +244,7 @@ export class Node implements ControlTarget {
     });
   }
 
-  #resolveNames(device: Device): Disposable {
+  #resolveNames(device: Device): NameResolver {
     const { config, log } = this.#options;
     const resolver = new NameResolver({
       onResolved: ({ name, publicKey }, resolved) => {
@@ -165,17 +255,14 @@ export class Node implements ControlTarget {
       onFailed: ({ name }, endpoint, reason) =>
         log.warn(`${name}: ${endpoint} does not resolve yet: ${reason}`),
     });
-    for (const peer of config.peers) {
-      for (const endpoint of peer.endpoints) resolver.resolve(peer, endpoint);
-    }
+    resolver.update(config.peers);
     return resolver;
   }
 
   async status(): Promise<NodeStatus> {
-    const { config, version } = this.#options;
-    if (this.#device === undefined)
-      throw new NodeError('ERR_NODE_NOT_RUNNING', 'the node has not started yet');
-    return await nodeStatus(this.#device, {
+    const { version } = this.#options;
+    const config = this.#config;
+    return await nodeStatus(this.#started(), {
       name: config.interface.name,
       version,
       startedSeconds: this.#startedSeconds,
@@ -186,39 +273,35 @@ export class Node implements ControlTarget {
   }
 }
 
-/** What the file says of keys and peers. It borrows the secrets. */
-function configuredChange(config: NodeConfig, { privateKey, presharedKeys }: Secrets): DeviceChange {
-  return {
-    privateKey,
-    peers: config.peers.map((peer) => configuredPeer(peer, presharedKeys.get(peer.name))),
-  };
+/** A fault of the port, at its place where the file names one. */
+function portFault(error: unknown, config: NodeConfig): unknown {
+  const place = config.places.get('interface.listen_port');
+  if (!(error instanceof NodeError) || error.code !== 'ERR_NODE_PORT' || place === undefined) return error;
+  return new ConfigError(
+    [{ code: 'ERR_CONFIG_PORT', message: error.message, place, hint: error.hint }],
+    error,
+  );
 }
 
-function configuredPeer(
-  peer: PeerConfig,
-  presharedKey: Uint8Array | undefined,
-): DeviceChange['peers'][number] {
-  const literal = peer.endpoints.find((endpoint) => endpoint.kind === 'address');
-  return {
-    publicKey: peer.publicKey,
-    keepaliveSeconds: peer.keepaliveSeconds,
-    ...(presharedKey === undefined ? {} : { presharedKey }),
-    ...(literal === undefined ? {} : { endpoint: literal }),
-    allowedIps: allowedIps(peer).map((prefix) => ({ type: 'add', prefix: packPrefix(prefix) })),
-  };
-}
-
-/** A port that is taken is a fault of the configuration where it names one: it says where. */
 function openDescriptors(config: NodeConfig, offloads: LaneOffloads): Descriptors {
   const { name, listenPort } = config.interface;
   try {
     return Descriptors.open({ interfaceName: name, port: listenPort, offloads });
   } catch (error) {
-    const place = config.places.get('interface.listen_port');
-    if (!(error instanceof NodeError) || error.code !== 'ERR_NODE_PORT' || place === undefined) throw error;
-    throw new ConfigError(
-      [{ code: 'ERR_CONFIG_PORT', message: error.message, place, hint: error.hint }],
-      error,
-    );
+    throw portFault(error, config);
   }
+}
+
+/** What only a new start can change is refused, each at its place. */
+function refuseRestart(changes: readonly ConfigChange[], { file, places }: NodeConfig): void {
+  const problems = changes
+    .filter(({ isLive }) => !isLive)
+    .map(({ path }) => ({
+      code: 'ERR_CONFIG_RESTART' as const,
+      message: 'a running node cannot take this',
+      place: places.get(path) ?? { file, line: 1, column: 1, path },
+      hint: 'stop the node and start it again, or put back what it was; nothing was changed',
+    }));
+  const [first, ...more] = problems;
+  if (first !== undefined) throw new ConfigError([first, ...more]);
 }

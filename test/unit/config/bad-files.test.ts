@@ -15,12 +15,12 @@ describe('files that are no configuration', () => {
     [
       'a text',
       'hello\n',
-      '1:1: "hello" is not a section; it has the keys interface, peers, metrics, firewall (ERR_CONFIG_TYPE)',
+      '1:1: "hello" is not a section; it has the keys interface, peers, metrics, logging, firewall (ERR_CONFIG_TYPE)',
     ],
     [
       'a list',
       '- a\n',
-      '1:1: a list is not a section; it has the keys interface, peers, metrics, firewall (ERR_CONFIG_TYPE)',
+      '1:1: a list is not a section; it has the keys interface, peers, metrics, logging, firewall (ERR_CONFIG_TYPE)',
     ],
     [
       'a tab as indentation',

@@ -41,7 +41,11 @@ describe('4 MiB of one thing', () => {
     ['maps in maps', 'a: ', 'the values are nested too deeply'],
     ['directives', '%a\n', 'invalid YAML: unknown directive %a'],
     ['tabs', '\t', 'the file is empty'],
-    ['letters', 'x', '"[not shown]" is not a section; it has the keys interface, peers, metrics, firewall'],
+    [
+      'letters',
+      'x',
+      '"[not shown]" is not a section; it has the keys interface, peers, metrics, logging, firewall',
+    ],
   ])(
     '%s',
     (_, unit, message) => {

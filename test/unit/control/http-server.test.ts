@@ -46,7 +46,7 @@ async function serve(makePage: () => Promise<Page> = async () => PAGE): Promise<
   };
   const listen = parsed(parseListen, `127.0.0.1:${port}`);
   servers.push(
-    await HttpServer.listen({ listen, hosts: ['Metrics.example.org'], pages: { '/metrics': page } }),
+    await HttpServer.listen({ listen, hosts: () => ['Metrics.example.org'], pages: { '/metrics': page } }),
   );
   return { port, made: () => count };
 }
@@ -177,7 +177,9 @@ describe('a socket', () => {
   const path = join(folder, 'metrics.sock');
   const listen: ListenAddress = { kind: 'path', path };
   const start = async (): Promise<void> => {
-    servers.push(await HttpServer.listen({ listen, hosts: [], pages: { '/metrics': async () => PAGE } }));
+    servers.push(
+      await HttpServer.listen({ listen, hosts: () => [], pages: { '/metrics': async () => PAGE } }),
+    );
   };
 
   test('is for its owner, answers, and goes with the server', async () => {
@@ -213,7 +215,7 @@ describe('a socket', () => {
 test('a port that is taken is named', async () => {
   const { port } = await serve();
   const listen = parsed(parseListen, `127.0.0.1:${port}`);
-  await expect(HttpServer.listen({ listen, hosts: [], pages: {} })).rejects.toMatchObject({
+  await expect(HttpServer.listen({ listen, hosts: () => [], pages: {} })).rejects.toMatchObject({
     code: 'ERR_NODE_LISTEN',
     message: expect.stringContaining(`http://127.0.0.1:${port}`),
     hint: 'another program is there: choose another',

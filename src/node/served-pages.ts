@@ -1,0 +1,69 @@
+// The pages that a node serves over HTTP, where its file has a section `metrics`; a reload moves them.
+
+import { renderListen } from '../config/listen.ts';
+import type { MetricsConfig, NodeConfig } from '../config/schema.ts';
+import type { HttpServer } from '../control/http-server.ts';
+import type { NodeStatus } from '../control/target.ts';
+import { ConfigError, NodeError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { PreparedPart, ReloadPart } from './reload.ts';
+
+export class ServedPages implements ReloadPart {
+  readonly #status: () => Promise<NodeStatus>;
+  readonly #log: Log;
+  #config: MetricsConfig | null = null;
+  #server: HttpServer | null = null;
+
+  constructor(status: () => Promise<NodeStatus>, log: Log) {
+    this.#status = status;
+    this.#log = log;
+  }
+
+  /** @throws ConfigError `ERR_NODE_LISTEN`, with its place in the file, when the address cannot be had */
+  async prepare(_: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
+    const former = { config: this.#config, server: this.#server };
+    const isSamePlace = placeOf(to.metrics) === placeOf(former.config);
+    const server = isSamePlace ? former.server : await this.#listen(to);
+    const use = (used: typeof former): void => {
+      this.#config = used.config;
+      this.#server = used.server;
+    };
+    return {
+      commit: async () => use({ config: to.metrics, server }),
+      rollBack: async () => use(former),
+      [Symbol.asyncDispose]: async () => {
+        for (const one of new Set([former.server, server])) if (one !== this.#server) await one?.close();
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.#server?.close();
+    this.#server = null;
+  }
+
+  async #listen({ metrics, places }: NodeConfig): Promise<HttpServer | null> {
+    if (metrics === null) return null;
+    // Loaded only here: HTTP and prom-client take 25 MB.
+    const { HttpServer } = await import('../control/http-server.ts');
+    const { renderMetrics } = await import('../control/metrics.ts');
+    const pages = { '/metrics': async () => renderMetrics(await this.#status()) };
+    try {
+      const server = await HttpServer.listen({
+        listen: metrics.listen,
+        hosts: () => this.#config?.hosts ?? [],
+        pages,
+      });
+      this.#log.info(`metrics are served at ${renderListen(metrics.listen)}`);
+      return server;
+    } catch (error) {
+      const place = places.get('metrics.listen');
+      if (!(error instanceof NodeError) || place === undefined) throw error;
+      throw new ConfigError([{ code: error.code, message: error.message, place, hint: error.hint }], error);
+    }
+  }
+}
+
+function placeOf(config: MetricsConfig | null): string | null {
+  return config && renderListen(config.listen);
+}
