@@ -163,7 +163,10 @@ function configOf(draft: Draft, report: Report): NodeConfig {
             root: draft.root,
             report,
             section: completeSection(firewallSchema, draft.firewall),
-            peers: draft.peers,
+            peers: draft.peers.map(({ name: peer, fields }) => ({
+              name: peer,
+              fields: completeSection(peerSchema, fields),
+            })),
             addresses,
           }),
     places: placesOf(draft, report),

@@ -39,6 +39,8 @@ export interface Policy {
 
 export interface PolicyPeer {
   readonly name: string;
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
   readonly rule: Rule;
   readonly addresses: readonly IpAddress[];
   /** Networks behind it; its site's subnets lie in them. */
@@ -132,13 +134,13 @@ export interface Quota {
 }
 
 /**
- * Peers that belong together: they reach each other and this node itself. In a strict one they reach no peer with whom
- * they share no strict network, and are reached by none, whatever other rows grant, but for services of their profile.
+ * Peers that belong together: they reach each other and this node itself. Those of a strict one reach no other peer and are
+ * reached by none, whatever other rows grant.
  */
 export interface Network extends Rule {
   readonly id: string;
   readonly isStrict: boolean;
-  /** Names of peers. */
+  /** Names of peers, each once. A peer is in one strict network at most. */
   readonly members: readonly string[];
 }
 
@@ -183,3 +185,8 @@ export type InboundSource =
   | { readonly kind: 'overlay' | 'lan' | 'any' }
   | { readonly kind: 'site'; readonly name: string }
   | { readonly kind: 'prefix'; readonly prefix: IpPrefix };
+
+/** What stands for the row by which this node may open flows: there is none to write. */
+export function selfRule({ rule }: Policy): Rule {
+  return { name: 'self', place: rule.place };
+}

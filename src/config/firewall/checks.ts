@@ -10,7 +10,7 @@ import type { Path, Report } from '../report.ts';
 import type { Fields } from '../section.ts';
 import { offsetIn, type Tree } from '../tree.ts';
 import { type NamedTarget, TARGET_WORDS } from './rows.ts';
-import type { firewallSchema, profileSchema, serviceSchema, siteSchema } from './schema.ts';
+import type { firewallSchema, networkSchema, profileSchema, serviceSchema, siteSchema } from './schema.ts';
 
 /** The section as far as its keys are right. INVARIANT: a section in it may lack keys, whatever its type says: they were reported. */
 export interface FirewallDraft {
@@ -58,7 +58,7 @@ class Checks {
   readonly #services: ReadonlyMap<string, ServiceDraft>;
   readonly #profiles: ReadonlyMap<string, ProfileDraft>;
   readonly #sites: ReadonlyMap<string, SiteDraft>;
-  readonly #networks: Readonly<Record<string, { readonly members?: readonly string[] }>>;
+  readonly #networks: Readonly<Record<string, Fields<typeof networkSchema>>>;
 
   constructor(draft: FirewallDraft, section: Fields<typeof firewallSchema>, report: Report) {
     this.#root = draft.root;
@@ -74,6 +74,7 @@ class Checks {
     this.#checkServices();
     for (const [name, profile] of this.#profiles) this.#checkProfile(name, profile);
     for (const [name, { members = [] }] of Object.entries(this.#networks)) this.#checkMembers(name, members);
+    this.#checkStrictOnce();
     for (const [name, site] of this.#sites) this.#checkSite(name, site);
     this.#checkSubnetOwners();
     for (const [name, fields] of this.#peers) this.#checkPeer(name, fields);
@@ -157,6 +158,26 @@ class Checks {
       if (!this.#peers.has(member)) this.#unknown(path, 'peer', member);
       if (members.indexOf(member) !== i)
         this.#add('ERR_CONFIG_GRANT', path, `${quote(member)} is a member already`, 'keep one of them');
+    }
+  }
+
+  /** In two of them a peer would be shut off from whoever is not in both: nobody means that. */
+  #checkStrictOnce(): void {
+    const first = new Map<string, string>();
+    for (const [network, { members = [], isolation }] of Object.entries(this.#networks)) {
+      if (isolation !== 'strict') continue;
+      for (const [i, member] of members.entries()) {
+        const other = first.get(member);
+        first.set(member, other ?? network);
+        if (other === undefined || other === network) continue;
+        const message = `${quote(member)} is in the strict network ${other} already, and can be in one only`;
+        this.#add(
+          'ERR_CONFIG_GRANT',
+          ['firewall', 'networks', network, 'members', i],
+          message,
+          'make one of them open',
+        );
+      }
     }
   }
 

@@ -14,9 +14,8 @@ import type {
   Site,
   Target,
 } from '../../policy/model.ts';
-import type { PeerDraft } from '../checks.ts';
 import type { Path, Report } from '../report.ts';
-import type { InterfaceConfig } from '../schema.ts';
+import type { InterfaceConfig, peerSchema } from '../schema.ts';
 import { offsetIn, type Tree } from '../tree.ts';
 import type { accessRowSchema, NamedTarget } from './rows.ts';
 import type {
@@ -30,12 +29,17 @@ import type {
 
 type Section = z.output<typeof firewallSchema>;
 
+interface SourcePeer {
+  readonly name: string;
+  readonly fields: z.output<typeof peerSchema>;
+}
+
 /** What the model is made from. */
 export interface PolicySource {
   readonly root: Tree;
   readonly report: Report;
   readonly section: Section;
-  readonly peers: readonly PeerDraft[];
+  readonly peers: readonly SourcePeer[];
   readonly addresses: InterfaceConfig['addresses'];
 }
 
@@ -112,19 +116,12 @@ class Builder {
     return { name, place: { file, line, column } };
   }
 
-  #peer({ name, fields }: PeerDraft): PolicyPeer {
+  #peer({ name, fields }: SourcePeer): PolicyPeer {
     const path = ['peers', name];
-    const {
-      addresses = [],
-      routes = [],
-      profile,
-      allow = [],
-      deny = [],
-      reachable_from = [],
-      route_via,
-    } = fields;
+    const { public_key, addresses, routes, profile, allow, deny, reachable_from, route_via } = fields;
     return {
       name,
+      publicKey: public_key,
       rule: this.#rule(path),
       addresses,
       routes,
