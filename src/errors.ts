@@ -31,6 +31,8 @@ export const ERROR_CODES = {
   ERR_CONFIG_UNKNOWN_NAME: 'The policy names a peer, service, profile or site that is not there.',
   ERR_CONFIG_LOGGING: 'What is to be logged is none of the levels there are.',
   ERR_CONFIG_RESTART: 'A key was changed that a running node cannot take: it has to be started again.',
+  ERR_CONFIG_SHADOWED:
+    'A row of the policy never decides anything: another denies all of it, or says the same.',
   ERR_CONFIG_UNSUPPORTED: 'The value is meaningful, but this version cannot do it yet.',
   ERR_USAGE: 'The command line is wrong: an unknown command, option or argument.',
   ERR_KEY_INPUT: 'The key on standard input is not a key.',

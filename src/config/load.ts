@@ -9,6 +9,7 @@ import { checkDraft, type Draft, type PeerDraft } from './checks.ts';
 import { withIncluded } from './firewall/include.ts';
 import { firewallOf } from './firewall/policy.ts';
 import { firewallSchema } from './firewall/schema.ts';
+import { checkShadows } from './firewall/shadows.ts';
 import { publicKeyOf, wipe } from './key.ts';
 import { type KeyFileResult, readKeyFile } from './key-file.ts';
 import type { OFFLOAD_KEYS, Offload } from './offloads.ts';
@@ -56,7 +57,10 @@ export function loadDocument(file: string): NodeConfig {
   const draft = readDraft(text, report);
   checkDraft(draft, report);
   report.throwProblems();
-  return configOf(draft, report);
+  const config = configOf(draft, report);
+  if (config.firewall !== null) checkShadows(config.firewall.policy, report);
+  report.throwProblems();
+  return config;
 }
 
 const UNENFORCED_HINT = '`ringfence explain` and `ringfence policy matrix` show what the policy would do';

@@ -201,6 +201,49 @@ describe('what is wrong with the section', () => {
   });
 });
 
+describe('rows that never decide', () => {
+  const services = 'services: {files: {addr: [10.9.0.22, "fd09::22"], ports: [tcp/443, udp/443]}}';
+  const told = (rows: string, profile = ''): string[] =>
+    folder
+      .problems(
+        `${peers(`    profile: std\n    ${rows}\n`)}firewall:\n  version: 1\n  ${services}\n  profiles: {std: {${profile}}}\n`,
+      )
+      .map((problem) => problem.replace(folder.file, 'FILE'));
+
+  test.each([
+    [
+      'allow: [{to: bob}, {to: bob}]',
+      '',
+      '14:24: peers.alice.allow[1]: this says the same as peers.alice.allow[0] in FILE:14 (ERR_CONFIG_SHADOWED)',
+    ],
+    [
+      '{allow: [{to: 10.9.0.22, ports: [tcp/443]}, {to: files, ports: [tcp/443]}, {to: "fd09::22", ports: [tcp/443]}]}'.slice(
+        1,
+        -1,
+      ),
+      'services: [files], deny: [{to: "fd09::/64"}, {to: 10.9.0.0/24, ports: [tcp]}]',
+      '14:13: peers.alice.allow[0]: nothing of this is ever allowed: firewall.profiles.std.deny[1] in FILE:18 denies all of it (ERR_CONFIG_SHADOWED)',
+      '14:79: peers.alice.allow[2]: nothing of this is ever allowed: firewall.profiles.std.deny[0] in FILE:18 denies all of it (ERR_CONFIG_SHADOWED)',
+    ],
+    [
+      'deny: [{to: internet}]',
+      'services: [files], deny: [{to: any}]',
+      '18:31: firewall.profiles.std.services[0]: nothing of this is ever allowed: firewall.profiles.std.deny[0] in FILE:18 denies all of it (ERR_CONFIG_SHADOWED)',
+    ],
+  ])('%s under %s', (rows, profile, ...problems) => expect(told(rows, profile)).toEqual(problems));
+
+  test.each([
+    ['allow: [{to: bob}, {to: bob, ports: [tcp/1]}]', ''],
+    ['allow: [{to: bob}], deny: [{to: bob, from: 10.9.0.2}]'.replace('], deny', ']\n    deny'), ''],
+    ['deny: [{to: files}]', 'services: [files]'],
+    ['allow: [{to: files}]', 'deny: [{to: files, ports: [tcp]}, {to: files, ports: [udp]}]'],
+    ['allow: [{to: any}]', 'deny: [{to: 0.0.0.0/0}, {to: "::/0"}]'],
+  ])('but not %s under %s', (rows, profile) => {
+    const text = `${peers(`    profile: std\n    ${rows}\n`)}firewall:\n  version: 1\n  ${services}\n  profiles: {std: {${profile}}}\n`;
+    expect(folder.document(text).firewall).not.toBeNull();
+  });
+});
+
 describe('a policy in a file of its own', () => {
   const policy = join(folder.path, 'policy.yaml');
   const including = `${peers()}firewall: {file: policy.yaml, action: reject}\n`;
