@@ -57,6 +57,15 @@ export interface PeerStatus {
   readonly txBytes: bigint;
   /** On the clock of {@link Core.setTime}; null = never. */
   readonly lastHandshakeMs: number | null;
+  /** Whether that was made with the second set of keys. */
+  readonly isMadeWithOther: boolean;
+}
+
+/** What the host of a peer says to ours: see {@link Core.say}. */
+export interface HeardMessage {
+  readonly peer: number;
+  /** Whoever read it wipes it: it may hold a key. */
+  readonly message: Uint8Array;
 }
 
 /**
@@ -113,6 +122,14 @@ interface Exports {
   remove_peer(peer: number): number;
   set_endpoint(peer: number): number;
   set_preshared_key(peer: number): number;
+  set_next_identity(): number;
+  adopt_next_identity(): number;
+  add_keys(peer: number): number;
+  prefer_other_keys(peer: number): number;
+  settle_keys(peer: number, other: number): number;
+  renew_session(peer: number): number;
+  say(peer: number, length: number): number;
+  heard(): number;
   set_keepalive(peer: number, seconds: number): number;
   allow(peer: number, family: number, length: number): number;
   disallow(peer: number, family: number, length: number): number;
@@ -130,7 +147,7 @@ interface Exports {
   aead(seal: number, aadLength: number, textLength: number): number;
 }
 
-const ABI_VERSION = 3;
+const ABI_VERSION = 4;
 /** In the answer of {@link Core.lookup}: no peer. */
 export const NO_PEER = 0xffff_ffff;
 /** Addresses that {@link Core.lookup} takes at once: a control block full. */
@@ -141,6 +158,8 @@ const TAG_BYTES = 16;
 const PEER_ENDPOINT = 64;
 const PEER_KEEPALIVE = 104;
 const STATUS_RX = 40;
+const STATUS_OTHER = 64;
+const HEARD_MESSAGE = 4;
 const AEAD_TEXT = 44;
 
 /**
@@ -259,6 +278,67 @@ export class Core {
     this.#check(this.#exports.set_preshared_key(peer), 'a preshared key');
   }
 
+  /**
+   * Takes the private key that is to follow ours (32 bytes; the caller wipes its copy); zeros mean none. Initiations to
+   * either are answered, and each peer that has one set of keys gets a second with it. Refused as ERR_CORE_OWN_KEY, with
+   * nothing changed, while a peer has the public key that belongs to it, or where it is our own.
+   */
+  setNextIdentity(privateKey: Uint8Array): void {
+    this.#write(0, exactly(privateKey, KEY_BYTES, 'private key'));
+    this.#check(this.#exports.set_next_identity(), 'the next identity');
+  }
+
+  /** The key that was to follow ours is ours, the former one is wiped. Sessions go on to their end. */
+  adoptNextIdentity(): void {
+    this.#check(this.#exports.adopt_next_identity(), 'the next identity');
+  }
+
+  /**
+   * Gives a peer a second set of keys, another public key or another preshared key, in the place of an earlier second set:
+   * handshakes under both are answered, and who begins one without an answer tries the other after 2.5 s.
+   */
+  addKeys(peer: number, publicKey: Uint8Array, presharedKey: Uint8Array | undefined): void {
+    this.#write(0, exactly(publicKey, KEY_BYTES, 'public key'));
+    this.#write(KEY_BYTES, exactly(presharedKey ?? new Uint8Array(KEY_BYTES), KEY_BYTES, 'preshared key'));
+    this.#view().setUint8(this.#control + 2 * KEY_BYTES, presharedKey === undefined ? 0 : 1);
+    this.#check(this.#exports.add_keys(peer), 'a second set of keys');
+  }
+
+  /** From now on handshakes begin with the second set of keys, and are answered with it where either would do, until one succeeds with the first. */
+  preferOtherKeys(peer: number): void {
+    this.#check(this.#exports.prefer_other_keys(peer), 'the second set of keys');
+  }
+
+  /** Keeps one of a peer's two sets of keys. Sessions made with the other live to their end. */
+  settleKeys(peer: number, kept: 'first' | 'other'): void {
+    this.#check(this.#exports.settle_keys(peer, kept === 'other' ? 1 : 0), 'the keys of a peer');
+  }
+
+  /** Has a handshake begin with the next tick, also where there is a good session. */
+  renewSession(peer: number): void {
+    this.#check(this.#exports.renew_session(peer), 'a fresh session');
+  }
+
+  /**
+   * Sends up to 512 bytes to the host of a peer, through the tunnel but past its TUN device, as a datagram: it may be lost.
+   * Hosts that are not of this kind drop it. Returns the messages that wait in the send column.
+   */
+  say(peer: number, message: Uint8Array): number {
+    this.#write(0, message);
+    return this.#check(this.#exports.say(peer, message.length), 'a message to a peer');
+  }
+
+  /** The oldest message from the host of a peer that was not fetched yet. */
+  heard(): HeardMessage | undefined {
+    const length = this.#exports.heard();
+    if (length <= 0) return undefined;
+    const bytes = this.#bytes(0, length);
+    const peer = this.#view().getUint32(this.#control, true);
+    const message = bytes.slice(HEARD_MESSAGE);
+    bytes.fill(0);
+    return { peer, message };
+  }
+
   /** A peer's persistent keepalive in seconds, at most 65,535; 0 = none. Switched on, the first leaves with the next tick. */
   setKeepalive(peer: number, seconds: number): void {
     this.#check(this.#exports.set_keepalive(peer, seconds), 'a keepalive');
@@ -298,6 +378,7 @@ export class Core {
       rxBytes: view.getBigUint64(at + STATUS_RX, true),
       txBytes: view.getBigUint64(at + STATUS_RX + 8, true),
       lastHandshakeMs: lastHandshakeMs < 0 ? null : lastHandshakeMs,
+      isMadeWithOther: view.getUint8(at + STATUS_OTHER) !== 0,
     };
   }
 

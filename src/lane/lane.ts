@@ -17,6 +17,8 @@ export interface LaneOptions {
   /** Called at most once, never after {@link LaneHandle.stop}. */
   readonly onEnd: (end: LaneEnd) => void;
   readonly onFaults: (faults: LaneStatus['faults']) => void;
+  /** The host of a peer said something. Whoever is called wipes it. */
+  readonly onHeard: (peer: number, message: Uint8Array) => void;
   /** The interface has another MTU. */
   readonly onMtu: (mtu: number) => void;
   /** The worker's file; tests put their own around it. */
@@ -64,6 +66,8 @@ export class LaneHandle {
           return this.#answer(message.request, undefined);
         case 'faults':
           return options.onFaults(message.faults);
+        case 'heard':
+          return options.onHeard(message.peer, message.message);
         case 'mtu':
           return options.onMtu(message.mtu);
         case 'interface-gone':
@@ -99,6 +103,11 @@ export class LaneHandle {
   async change(changes: Iterable<LaneChange>): Promise<void> {
     for (const change of changes) this.#port.postMessage({ type: 'change', change } satisfies ToLane);
     await this.#ask((request) => ({ type: 'fence', request }));
+  }
+
+  /** Says something to the host of a peer: up to 512 bytes, which may be lost. */
+  say(peer: number, message: Uint8Array): void {
+    if (!this.#hasEnded) this.#tell({ type: 'say', peer, message });
   }
 
   /** Hands over other sockets. Settles when the lane no longer uses the former ones, or has ended. */

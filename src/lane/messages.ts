@@ -18,6 +18,13 @@ export interface LanePeer {
   readonly presharedKey: Uint8Array | undefined;
   readonly endpoint: LaneEndpoint | undefined;
   readonly keepaliveSeconds: number;
+  readonly otherKeys: LanePeerKeys | undefined;
+}
+
+/** A second set of keys. */
+export interface LanePeerKeys {
+  readonly publicKey: Uint8Array;
+  readonly presharedKey: Uint8Array | undefined;
 }
 
 /** What changes of a peer that the lane has; what is not given stays. */
@@ -27,6 +34,10 @@ export interface LanePeerEdit {
   readonly presharedKey?: Uint8Array;
   readonly endpoint?: LaneEndpoint;
   readonly keepaliveSeconds?: number;
+  readonly otherKeys?: LanePeerKeys;
+  readonly prefersOther?: boolean;
+  readonly settles?: 'first' | 'other';
+  readonly renews?: boolean;
 }
 
 /** Who we are and who our peers are: all of it at first, then differences. Carried out in the order of the fields. */
@@ -35,6 +46,10 @@ export interface LaneChange {
   readonly removed: readonly number[];
   /** 32 bytes; zeros = none. The lane wipes its copies of the keys once the core has them. */
   readonly privateKey?: Uint8Array;
+  /** The key that was to follow ours is ours from now on. */
+  readonly adoptsNextKey?: boolean;
+  /** Another key that is to follow ours, in the same form. */
+  readonly nextPrivateKey?: Uint8Array;
   readonly added: readonly LanePeer[];
   readonly edited: readonly LanePeerEdit[];
   /** {@link PREFIX_BYTES} each: see lane/prefixes.ts. */
@@ -76,6 +91,8 @@ export type ToLane =
   /** Counters, and those of the peers named. */
   | { readonly type: 'status'; readonly request: number; readonly peers: Uint32Array }
   | { readonly type: 'change'; readonly change: LaneChange }
+  /** To the host of a peer, through the tunnel. */
+  | { readonly type: 'say'; readonly peer: number; readonly message: Uint8Array }
   /** Other sockets from now on. The lane empties the former ones first, and no longer uses them once it has answered. */
   | { readonly type: 'sockets'; readonly udp4: number; readonly udp6: number | undefined }
   /** Answered when all before it is done. */
@@ -88,6 +105,8 @@ export interface LanePeerStatus {
   readonly txBytes: bigint;
   /** On the clock of {@link LaneStatus.nowMs}; null = never. */
   readonly lastHandshakeMs: number | null;
+  /** Whether that was made with the second set of keys. */
+  readonly isMadeWithOther: boolean;
 }
 
 export interface LaneStatus {
@@ -110,6 +129,8 @@ export type FromLane =
   | { readonly type: 'done'; readonly request: number }
   /** New failures of system calls since the last such message; at most one a minute. */
   | { readonly type: 'faults'; readonly faults: readonly Fault[] }
+  /** The host of a peer says something to ours. */
+  | { readonly type: 'heard'; readonly peer: number; readonly message: Uint8Array }
   /** Somebody gave the interface another MTU. */
   | { readonly type: 'mtu'; readonly mtu: number }
   /** The TUN interface was deleted: the lane has ended. */

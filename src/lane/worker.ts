@@ -74,14 +74,22 @@ class Lane {
         return;
       }
       if ((ready & READY.link) !== 0 || now >= this.#nextLinkRead) this.#readLink(now);
-      if (this.#isUp) turn(this.#core, this.#io, ready);
-      else drain(this.#core, this.#io, ready);
+      if (this.#isUp) {
+        turn(this.#core, this.#io, ready);
+        this.#passOn();
+      } else drain(this.#core, this.#io, ready);
       if (now >= this.#nextTick) this.#tick(now);
     }
   }
 
   close(): void {
     this.#io.close();
+  }
+
+  /** What the hosts of peers said goes to the main thread. */
+  #passOn(): void {
+    for (let heard = this.#peers.heard(); heard !== undefined; heard = this.#peers.heard())
+      this.#post({ type: 'heard', ...heard });
   }
 
   #tick(now: number): void {
@@ -135,6 +143,9 @@ class Lane {
         return undefined;
       case 'change':
         this.#peers.apply(message.change);
+        return undefined;
+      case 'say':
+        send(this.#core, this.#io, this.#peers.say(message.peer, message.message));
         return undefined;
       case 'sockets':
         turn(this.#core, this.#io, READY.udp4 | READY.udp6); // what the former ones hold still counts

@@ -3,6 +3,7 @@
 
 import { timingSafeEqual } from 'node:crypto';
 import { ipFromBytes } from '../address/ip.ts';
+import { wipe } from '../config/key.ts';
 import { type DeviceChange, ERRNO, type Errno, type PeerEndpoint } from '../control/uapi/change.ts';
 import type { DeviceSnapshot, PeerTraffic, UapiDevice } from '../control/uapi/device.ts';
 import { DeviceModel, MOST_PEERS, type ModelPeer } from '../control/uapi/model.ts';
@@ -30,6 +31,8 @@ export interface DeviceOptions {
   readonly log: Log;
   /** The interface is gone: there is nothing left to run on. */
   readonly onGone: () => void;
+  /** The host of a peer said something to ours. */
+  readonly onHeard?: (peer: ModelPeer, message: Uint8Array) => void;
   /** The lane's file; tests put their own around it. */
   readonly laneWorker?: URL;
 }
@@ -165,11 +168,27 @@ export class Device implements UapiDevice {
     const former = this.#changeSockets(change);
     const steps = this.#model.apply(change);
     for (const { id } of steps.removed) this.#handshakes.delete(id);
-    await this.#lane?.change(laneChanges(steps, this.#model.privateKey));
+    await this.#lane?.change(laneChanges(steps, this.#model));
     if (former === undefined) return;
     const { udp4, udp6 } = this.#options.descriptors.all;
     await this.#lane?.setSockets(udp4, udp6);
     closeSockets(former);
+  }
+
+  peer(publicKey: Uint8Array): ModelPeer | undefined {
+    return this.#model.peer(publicKey);
+  }
+
+  /** Says something to the host of a peer, through the tunnel: up to 512 bytes, which may be lost. */
+  say(publicKey: Uint8Array, message: Uint8Array): void {
+    const peer = this.#model.peer(publicKey);
+    if (peer !== undefined) this.#lane?.say(peer.id, message);
+  }
+
+  #heard(id: number, message: Uint8Array): void {
+    const peer = this.#model.peerOfId(id);
+    if (peer !== undefined) this.#options.onHeard?.(peer, message);
+    wipe(message);
   }
 
   /**
@@ -206,6 +225,7 @@ export class Device implements UapiDevice {
         const list = faults.map(({ call, code, count }) => `${call} ${code} ${count} times`).join(', ');
         log.warn(`system calls failed since the start: ${list}`);
       },
+      onHeard: (peer, message) => this.#heard(peer, message),
       onMtu: (mtu) => {
         this.#mtu = mtu;
         log.debug(`the MTU is ${mtu} now`);
@@ -219,11 +239,17 @@ export class Device implements UapiDevice {
 
   #trafficOf({ nowMs, peers }: LaneStatus): [number, PeerTraffic][] {
     const toWall = Date.now() - nowMs;
-    return peers.map(({ id, endpoint, rxBytes, txBytes, lastHandshakeMs }) => {
+    return peers.map(({ id, endpoint, rxBytes, txBytes, lastHandshakeMs, isMadeWithOther }) => {
       const handshake = lastHandshakeMs === null ? 0 : this.#handshakeTime(id, lastHandshakeMs, toWall);
       return [
         id,
-        { endpoint: endpoint && peerEndpoint(endpoint), rxBytes, txBytes, lastHandshakeMs: handshake },
+        {
+          endpoint: endpoint && peerEndpoint(endpoint),
+          rxBytes,
+          txBytes,
+          lastHandshakeMs: handshake,
+          isMadeWithOther,
+        },
       ];
     });
   }

@@ -11,6 +11,9 @@ import { literalEndpoint } from './endpoints.ts';
 const PEERS_AT_ONCE = 32;
 const PREFIXES_AT_ONCE = 2048;
 
+/** Our own keys, as {@link DeviceModel} has them. */
+export type OwnKeys = Pick<DeviceModel, 'privateKey' | 'nextPrivateKey'>;
+
 const NO_KEY = new Uint8Array(32);
 const NOTHING: LaneChange = { removed: [], added: [], edited: [], prefixes: new Uint8Array() };
 
@@ -23,6 +26,7 @@ export function wholeChange(model: DeviceModel): LaneChange {
   return {
     removed: [],
     ...(model.privateKey === undefined ? {} : { privateKey: model.privateKey }),
+    ...(model.nextPrivateKey === undefined ? {} : { nextPrivateKey: model.nextPrivateKey }),
     added: peers.map(lanePeer),
     edited: [],
     prefixes: pack([], allowed),
@@ -30,11 +34,15 @@ export function wholeChange(model: DeviceModel): LaneChange {
 }
 
 /** The steps, in their order. A small change is one piece. */
-export function laneChanges(steps: DeviceSteps, privateKey: Uint8Array | undefined): LaneChange[] {
+export function laneChanges(steps: DeviceSteps, own: OwnKeys): LaneChange[] {
   const prefixes = pack(steps.disallowed, steps.allowed);
   const freed = pack(steps.removed.flatMap(prefixesOf), []);
   const removed = steps.removed.map(({ id }) => id);
-  const key = steps.hasNewPrivateKey ? { privateKey: privateKey ?? NO_KEY } : {};
+  const key = {
+    ...(steps.hasNewPrivateKey ? { privateKey: own.privateKey ?? NO_KEY } : {}),
+    ...(steps.adoptsNextKey ? { adoptsNextKey: true } : {}),
+    ...(steps.hasNewNextKey ? { nextPrivateKey: own.nextPrivateKey ?? NO_KEY } : {}),
+  };
   const peers = Math.max(removed.length, steps.added.length, steps.changed.length);
   if (peers <= PEERS_AT_ONCE && freed.length + prefixes.length <= PREFIXES_AT_ONCE * PREFIX_BYTES) {
     const { added, changed } = steps;
@@ -59,12 +67,30 @@ export function laneEndpoint({ address, zone, port }: PeerEndpoint): LaneEndpoin
   return { address: address.bytes, port, scope };
 }
 
-function lanePeer({ id, publicKey, presharedKey, endpoint, keepaliveSeconds }: ModelPeer): LanePeer {
-  return { id, publicKey, presharedKey, endpoint: endpoint && laneEndpoint(endpoint), keepaliveSeconds };
+function lanePeer({
+  id,
+  publicKey,
+  presharedKey,
+  endpoint,
+  keepaliveSeconds,
+  otherKeys,
+}: ModelPeer): LanePeer {
+  const at = endpoint && laneEndpoint(endpoint);
+  return { id, publicKey, presharedKey, endpoint: at, keepaliveSeconds, otherKeys };
 }
 
-function laneEdit({ peer, hasNewPresharedKey, hasNewEndpoint, hasNewKeepalive }: PeerStep): LanePeerEdit {
+function laneEdit({
+  peer,
+  hasNewPresharedKey,
+  hasNewEndpoint,
+  hasNewKeepalive,
+  ...keys
+}: PeerStep): LanePeerEdit {
   return {
+    ...(keys.hasNewOtherKeys && peer.otherKeys !== undefined ? { otherKeys: peer.otherKeys } : {}),
+    ...(keys.prefersOther ? { prefersOther: true } : {}),
+    ...(keys.settles === undefined ? {} : { settles: keys.settles }),
+    ...(keys.renews ? { renews: true } : {}),
     id: peer.id,
     ...(hasNewPresharedKey ? { presharedKey: peer.presharedKey ?? NO_KEY } : {}),
     ...(hasNewEndpoint && peer.endpoint !== undefined ? { endpoint: laneEndpoint(peer.endpoint) } : {}),

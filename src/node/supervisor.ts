@@ -72,6 +72,11 @@ export class Supervisor {
     await this.#lane?.change(changes);
   }
 
+  /** Says something to the host of a peer, if a lane runs. */
+  say(peer: number, message: Uint8Array): void {
+    this.#lane?.say(peer, message);
+  }
+
   /** Settles when no lane uses the former sockets. */
   async setSockets(udp4: number, udp6: number | undefined): Promise<void> {
     await this.#lane?.setSockets(udp4, udp6);

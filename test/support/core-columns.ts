@@ -67,6 +67,11 @@ export class CoreHarness {
     return this.#datagrams(this.core.tick());
   }
 
+  /** What leaves when the host says something to that of a peer. */
+  say(peer: number, message: Uint8Array): Datagram[] {
+    return this.#datagrams(this.core.say(peer, message));
+  }
+
   #view(): DataView {
     return new DataView(this.core.memory.buffer);
   }

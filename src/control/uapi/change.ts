@@ -45,13 +45,35 @@ export interface PeerChange {
   readonly endpoint?: PeerEndpoint;
   /** 0 = off. */
   readonly keepaliveSeconds?: number;
+  /** A second set of keys, whose handshakes are answered as well; in the place of an earlier second set. */
+  readonly otherKeys?: PeerKeys;
+  /** Handshakes begin with the second set from now on. */
+  readonly prefersOther?: boolean;
+  /** One of the two sets is kept, the other goes. */
+  readonly settles?: KeySet;
+  /** A handshake begins now, also where there is a good session. */
+  readonly renews?: boolean;
   readonly allowedIps: readonly AllowedIpEdit[];
 }
+
+/** What a handshake is made of, beside our own key pair. */
+export interface PeerKeys {
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** 32 bytes; undefined = none. */
+  readonly presharedKey: Uint8Array | undefined;
+}
+
+export type KeySet = 'first' | 'other';
 
 /** One request, to be applied whole or not at all. Whoever applied it wipes the private key. */
 export interface DeviceChange {
   /** 32 bytes, clamped; zeros = none. */
   readonly privateKey?: Uint8Array;
+  /** The key that is to follow ours, in the same form: handshakes with either are answered. */
+  readonly nextPrivateKey?: Uint8Array;
+  /** The key that was to follow ours is ours, and the former one is no more. */
+  readonly adoptsNextKey?: boolean;
   /** 0 = any. */
   readonly listenPort?: number;
   /** 0 = none. */

@@ -12,6 +12,8 @@ export interface PeerTraffic {
   readonly txBytes: bigint;
   /** Milliseconds since 1970, 0 = never. */
   readonly lastHandshakeMs: number;
+  /** Whether that was made with the second set of keys. */
+  readonly isMadeWithOther: boolean;
 }
 
 /** A device at one moment. All of it is borrowed until the next turn of the event loop. */

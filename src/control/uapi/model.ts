@@ -4,7 +4,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { PackedPrefix } from '../../address/prefix.ts';
 import { publicKeyOf, wipe } from '../../config/key.ts';
-import type { DeviceChange, PeerChange, PeerEndpoint } from './change.ts';
+import type { DeviceChange, KeySet, PeerChange, PeerEndpoint, PeerKeys } from './change.ts';
 
 /** As many as wireguard-go takes. */
 export const MOST_PEERS = 65_536;
@@ -24,6 +24,8 @@ export interface ModelPeer {
   /** 0 = off. */
   readonly keepaliveSeconds: number;
   readonly allowedIps: ReadonlySet<PackedPrefix>;
+  /** The second set of keys, while one of them changes. */
+  readonly otherKeys: PeerKeys | undefined;
 }
 
 /** What a change did to one peer that was there before and still is. */
@@ -32,6 +34,11 @@ export interface PeerStep {
   readonly hasNewPresharedKey: boolean;
   readonly hasNewEndpoint: boolean;
   readonly hasNewKeepalive: boolean;
+  readonly hasNewOtherKeys: boolean;
+  readonly prefersOther: boolean;
+  /** Which set of keys was kept, where there were two. */
+  readonly settles: KeySet | undefined;
+  readonly renews: boolean;
 }
 
 /** What a change did, in the order in which it is to be carried out. */
@@ -40,6 +47,10 @@ export interface DeviceSteps {
   readonly removed: readonly ModelPeer[];
   /** Whether our own key is another, or gone. */
   readonly hasNewPrivateKey: boolean;
+  /** Whether the key that is to follow ours is another, or gone. */
+  readonly hasNewNextKey: boolean;
+  /** The key that was to follow ours has done so. */
+  readonly adoptsNextKey: boolean;
   /** New peers, their allowed IPs apart. */
   readonly added: readonly ModelPeer[];
   readonly changed: readonly PeerStep[];
@@ -69,6 +80,10 @@ interface Touched {
   hasNewPresharedKey: boolean;
   hasNewEndpoint: boolean;
   hasNewKeepalive: boolean;
+  hasNewOtherKeys: boolean;
+  prefersOther: boolean;
+  settles: KeySet | undefined;
+  renews: boolean;
 }
 
 const NONE: ReadonlySet<PackedPrefix> = new Set();
@@ -76,13 +91,20 @@ const NONE: ReadonlySet<PackedPrefix> = new Set();
 export class DeviceModel {
   #privateKey: Uint8Array | undefined;
   #publicKey: Uint8Array | undefined;
+  #nextPrivateKey: Uint8Array | undefined;
   readonly #peers = new Map<PeerKey, OwnPeer>();
+  readonly #byId = new Map<number, OwnPeer>();
   readonly #owners = new Map<PackedPrefix, OwnPeer>();
   #nextId = 0;
 
   /** 32 bytes, borrowed; undefined = none. */
   get privateKey(): Uint8Array | undefined {
     return this.#privateKey;
+  }
+
+  /** The one that is to follow it, 32 bytes, borrowed; undefined = none. */
+  get nextPrivateKey(): Uint8Array | undefined {
+    return this.#nextPrivateKey;
   }
 
   get publicKey(): Uint8Array | undefined {
@@ -100,6 +122,10 @@ export class DeviceModel {
 
   peer(publicKey: Uint8Array): ModelPeer | undefined {
     return this.#peers.get(peerKey(publicKey));
+  }
+
+  peerOfId(id: number): ModelPeer | undefined {
+    return this.#byId.get(id);
   }
 
   /** Whether there is room for all peers of a change. */
@@ -121,11 +147,13 @@ export class DeviceModel {
    */
   apply(change: DeviceChange): DeviceSteps {
     const done: Application = { removed: new Set(), touched: new Map() };
+    const adoptsNextKey = change.adoptsNextKey === true && this.#adoptNextKey();
     const hasNewPrivateKey = this.#setPrivateKey(change.privateKey);
+    const hasNewNextKey = this.#setNextKey(change.nextPrivateKey);
     if (change.replacePeers === true) for (const peer of [...this.#peers.values()]) this.#remove(peer, done);
-    if (hasNewPrivateKey) this.#removeOwn(done);
+    if (hasNewPrivateKey || hasNewNextKey) this.#removeOwn(done);
     for (const peer of change.peers) this.#applyPeer(peer, done);
-    return { hasNewPrivateKey, ...stepsOf(done) };
+    return { hasNewPrivateKey, hasNewNextKey, adoptsNextKey, ...stepsOf(done) };
   }
 
   /** Where a peer was seen: a fresh lane begins there. */
@@ -136,8 +164,31 @@ export class DeviceModel {
 
   /** Overwrites the secrets. The model is of no use afterwards. */
   wipe(): void {
+    for (const key of [this.#privateKey, this.#nextPrivateKey]) if (key !== undefined) wipe(key);
+    for (const { presharedKey, otherKeys } of this.#peers.values()) {
+      for (const key of [presharedKey, otherKeys?.presharedKey]) if (key !== undefined) wipe(key);
+    }
+  }
+
+  /** True if it is another than before. */
+  #setNextKey(key: Uint8Array | undefined): boolean {
+    if (key === undefined) return false;
+    const next = key.every((byte) => byte === 0) ? undefined : key;
+    const before = this.#nextPrivateKey;
+    if (isSameKey(next, before)) return false;
+    if (before !== undefined) wipe(before);
+    this.#nextPrivateKey = next?.slice();
+    return true;
+  }
+
+  #adoptNextKey(): boolean {
+    const next = this.#nextPrivateKey;
+    if (next === undefined) return false;
     if (this.#privateKey !== undefined) wipe(this.#privateKey);
-    for (const { presharedKey } of this.#peers.values()) if (presharedKey !== undefined) wipe(presharedKey);
+    this.#privateKey = next;
+    this.#publicKey = publicKeyOf(next);
+    this.#nextPrivateKey = undefined;
+    return true;
   }
 
   /** True if it is another than before: the same key again changes nothing. */
@@ -155,8 +206,11 @@ export class DeviceModel {
 
   /** Nobody is a peer of its own. */
   #removeOwn(done: Application): void {
-    const own = this.#publicKey && this.#peers.get(peerKey(this.#publicKey));
-    if (own !== undefined) this.#remove(own, done);
+    const next = this.#nextPrivateKey && publicKeyOf(this.#nextPrivateKey);
+    for (const key of [this.#publicKey, next]) {
+      const own = key && this.#peers.get(peerKey(key));
+      if (own !== undefined) this.#remove(own, done);
+    }
   }
 
   #applyPeer(change: PeerChange, done: Application): void {
@@ -181,7 +235,31 @@ export class DeviceModel {
       peer.keepaliveSeconds = change.keepaliveSeconds;
       mark.hasNewKeepalive = true;
     }
+    this.#changeKeys(peer, change, mark);
     this.#editAllowedIps(peer, change, done);
+  }
+
+  #changeKeys(peer: OwnPeer, change: PeerChange, mark: Touched): void {
+    const { otherKeys, settles, prefersOther = false, renews = false } = change;
+    if (otherKeys !== undefined && !hasKeys(peer.otherKeys, otherKeys)) {
+      wipeOther(peer);
+      peer.otherKeys = {
+        publicKey: otherKeys.publicKey.slice(),
+        presharedKey: otherKeys.presharedKey?.slice(),
+      };
+      mark.hasNewOtherKeys = true;
+    }
+    mark.prefersOther ||= prefersOther;
+    mark.renews ||= renews;
+    if (settles === undefined) return;
+    mark.settles = settles;
+    if (settles === 'other' && peer.otherKeys !== undefined) {
+      this.#peers.delete(peerKey(peer.publicKey));
+      if (peer.presharedKey !== undefined) wipe(peer.presharedKey);
+      Object.assign(peer, peer.otherKeys);
+      this.#peers.set(peerKey(peer.publicKey), peer);
+    } else wipeOther(peer);
+    peer.otherKeys = undefined;
   }
 
   #add(key: PeerKey, publicKey: Uint8Array, done: Application): OwnPeer {
@@ -192,16 +270,20 @@ export class DeviceModel {
       endpoint: undefined,
       keepaliveSeconds: 0,
       allowedIps: new Set(),
+      otherKeys: undefined,
     };
     this.#peers.set(key, peer);
+    this.#byId.set(peer.id, peer);
     touch(peer, done, true);
     return peer;
   }
 
   #remove(peer: OwnPeer, done: Application): void {
     this.#peers.delete(peerKey(peer.publicKey));
+    this.#byId.delete(peer.id);
     for (const prefix of peer.allowedIps) this.#owners.delete(prefix);
     if (peer.presharedKey !== undefined) wipe(peer.presharedKey);
+    wipeOther(peer);
     done.removed.add(peer);
   }
 
@@ -234,7 +316,10 @@ export class DeviceModel {
 }
 
 /** Only what is different in the end: an allowed IP that was taken away and given back never moved. */
-function stepsOf({ removed, touched }: Application): Omit<DeviceSteps, 'hasNewPrivateKey'> {
+function stepsOf({
+  removed,
+  touched,
+}: Application): Pick<DeviceSteps, 'removed' | 'added' | 'changed' | 'disallowed' | 'allowed'> {
   const added: ModelPeer[] = [];
   const changed: PeerStep[] = [];
   const disallowed: PrefixStep[] = [];
@@ -242,8 +327,7 @@ function stepsOf({ removed, touched }: Application): Omit<DeviceSteps, 'hasNewPr
   for (const [peer, mark] of touched) {
     if (removed.has(peer)) continue;
     if (mark.isNew) added.push(peer);
-    else if (mark.hasNewPresharedKey || mark.hasNewEndpoint || mark.hasNewKeepalive)
-      changed.push({ peer, ...mark });
+    else if (isChanged(mark)) changed.push({ peer, ...mark });
     for (const prefix of mark.before)
       if (!peer.allowedIps.has(prefix)) disallowed.push({ peer: peer.id, prefix });
     for (const prefix of peer.allowedIps)
@@ -251,6 +335,35 @@ function stepsOf({ removed, touched }: Application): Omit<DeviceSteps, 'hasNewPr
   }
   const known = [...removed].filter((peer) => touched.get(peer)?.isNew !== true);
   return { removed: known, added, changed, disallowed, allowed };
+}
+
+function isChanged(mark: Touched): boolean {
+  const { hasNewPresharedKey, hasNewEndpoint, hasNewKeepalive, hasNewOtherKeys, prefersOther, renews } = mark;
+  return (
+    hasNewPresharedKey ||
+    hasNewEndpoint ||
+    hasNewKeepalive ||
+    hasNewOtherKeys ||
+    prefersOther ||
+    renews ||
+    mark.settles !== undefined
+  );
+}
+
+function hasKeys(keys: PeerKeys | undefined, wanted: PeerKeys): boolean {
+  return (
+    keys !== undefined &&
+    isSameKey(keys.publicKey, wanted.publicKey) &&
+    isSameKey(keys.presharedKey, wanted.presharedKey)
+  );
+}
+
+function isSameKey(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : timingSafeEqual(a, b);
+}
+
+function wipeOther({ otherKeys }: OwnPeer): void {
+  if (otherKeys?.presharedKey !== undefined) wipe(otherKeys.presharedKey);
 }
 
 /** The text under which maps hold a public key. */
@@ -267,6 +380,10 @@ function touch(peer: OwnPeer, { touched }: Application, isNew = false): Touched 
     hasNewPresharedKey: false,
     hasNewEndpoint: false,
     hasNewKeepalive: false,
+    hasNewOtherKeys: false,
+    prefersOther: false,
+    settles: undefined,
+    renews: false,
   };
   touched.set(peer, mark);
   return mark;

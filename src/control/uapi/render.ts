@@ -8,7 +8,13 @@ import type { DeviceSnapshot, PeerTraffic } from './device.ts';
 import type { ModelPeer } from './model.ts';
 
 const NO_KEY = new Uint8Array(32);
-const NO_TRAFFIC: PeerTraffic = { endpoint: null, rxBytes: 0n, txBytes: 0n, lastHandshakeMs: 0 };
+const NO_TRAFFIC: PeerTraffic = {
+  endpoint: null,
+  rxBytes: 0n,
+  txBytes: 0n,
+  lastHandshakeMs: 0,
+  isMadeWithOther: false,
+};
 const FIRST_BYTES = 4096;
 
 /** All lines, `errno=0` and the blank line at the end. */

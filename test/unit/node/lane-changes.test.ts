@@ -40,7 +40,7 @@ class Follower {
 function apply(model: DeviceModel, lines: readonly string[]): LaneChange[] {
   const parsed = parseSet(Buffer.from(lines.join('\n')));
   if (!parsed.ok) throw new Error(`refused with ${parsed.errno}`);
-  return laneChanges(model.apply(parsed.change), model.privateKey);
+  return laneChanges(model.apply(parsed.change), model);
 }
 
 const key = (i: number): string => (i + 1).toString(16).padStart(64, '0');

@@ -6,8 +6,11 @@
 //! add_peer     0 public key 32 │ 32 preshared key 32 │ 64 endpoint 40 │ 104 keepalive s u16 │ 106 has psk u8
 //! set_endpoint 0 endpoint 40
 //! set_preshared_key 0 preshared key 32 │ 32 has psk u8
+//! add_keys     0 public key 32 │ 32 preshared key 32 │ 64 has psk u8
+//! say          0 message
+//! heard        0 peer u32 │ 4 message
 //! allow        0 address 16 (IPv4 in the first four)
-//! peer_status  0 endpoint 40 │ 40 rx bytes u64 │ 48 tx bytes u64 │ 56 last handshake ms f64, −1 = never
+//! peer_status  0 endpoint 40 │ 40 rx bytes u64 │ 48 tx bytes u64 │ 56 last handshake ms f64, −1 = never │ 64 made with the second keys u8
 //! lookup       0 addresses, 16 bytes each (IPv4 in the first four); each one's peer u32 comes back in the place of its first four
 //! seal, open   0 key 32 │ 32 nonce 12 │ 44 additional data, then text, then 16 bytes of tag
 //! ```
@@ -70,6 +73,21 @@ impl ControlBlock {
         Ok(self.flag(32).then_some(key))
     }
 
+    /// A public key, and a preshared key if there is one.
+    pub fn take_keys(&mut self) -> Result<([u8; 32], Option<Key>), Refusal> {
+        let public_key = *self.take_key(0)?;
+        let preshared_key = self.take_key(32)?;
+        Ok((public_key, self.flag(64).then_some(preshared_key)))
+    }
+
+    /// Copies a message out and wipes it here: it may hold a key.
+    pub fn take_message(&mut self, length: usize) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        let place = self.bytes.get_mut(..length).ok_or(Refusal::CountTooLarge)?;
+        let message = Zeroizing::new(place.to_vec());
+        place.zeroize();
+        Ok(message)
+    }
+
     pub fn take_peer_settings(&mut self) -> Result<PeerSettings, Refusal> {
         let public_key = *self.take_key(0)?;
         let preshared_key = self.take_key(32)?;
@@ -107,11 +125,12 @@ impl ControlBlock {
 
     pub fn write_status(&mut self, status: &PeerStatus) {
         let last = status.last_handshake.map_or(-1.0, |ms| ms as f64);
-        let fields: [&[u8]; 4] = [
+        let fields: [&[u8]; 5] = [
             &status.endpoint.encode(),
             &status.rx_bytes.to_le_bytes(),
             &status.tx_bytes.to_le_bytes(),
             &last.to_le_bytes(),
+            &[u8::from(status.made_with_other)],
         ];
         self.write(&fields.concat());
     }

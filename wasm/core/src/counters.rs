@@ -53,10 +53,12 @@ pub enum DropReason {
     HandshakeSourceRate,
     /// As many handshake messages wait for their Diffie-Hellman as may.
     HandshakeQueueFull,
+    /// A message from a peer to this host that came too fast, or found too many waiting.
+    TalkRefused,
 }
 
 impl DropReason {
-    pub const NAMES: [&'static str; 24] = [
+    pub const NAMES: [&'static str; 25] = [
         "malformed-message",
         "bad-mac1",
         "low-order-key",
@@ -81,9 +83,10 @@ impl DropReason {
         "handshake-cookie",
         "handshake-source-rate",
         "handshake-queue-full",
+        "talk-refused",
     ];
 }
-const _: () = assert!(DropReason::HandshakeQueueFull as usize + 1 == DropReason::NAMES.len());
+const _: () = assert!(DropReason::TalkRefused as usize + 1 == DropReason::NAMES.len());
 
 /// The block of drop counters. Fixed for the life of the core: the host knows its address.
 pub struct Counters {

@@ -16,6 +16,8 @@ use crate::index_table::IndexTable;
 use crate::packet::address::Endpoint;
 use crate::peer::{Peer, PeerStatus, Shared};
 use crate::staging::StagingBudget;
+use crate::talk::{self, Heard};
+use crate::ways::{Own, Way, Which};
 use crate::write_arena::WriteArena;
 
 /// Why the core refused a call: a bug of the host, or a configuration it should have caught. Append only.
@@ -46,6 +48,8 @@ pub struct Device {
     pub shared: Shared,
     pub gate: Gate,
     pub allowed_ips: AllowedIps,
+    /// What peers have said to the host.
+    pub heard: Heard,
     pub(crate) peers: Vec<Option<Box<Peer>>>,
     free: Vec<u32>,
     pub(crate) by_key: HashMap<[u8; 32], u32>,
@@ -89,10 +93,12 @@ impl Device {
                 staging: StagingBudget::new(),
                 initiations: 0,
                 identity: None,
+                next_identity: None,
                 indices: IndexTable::new(),
             },
             gate: Gate::new(),
             allowed_ips: AllowedIps::new(),
+            heard: Heard::default(),
             peers: Vec::new(),
             free: Vec::new(),
             by_key: HashMap::new(),
@@ -119,6 +125,118 @@ impl Device {
         Ok(())
     }
 
+    /// Makes `private` the key pair that is to follow ours, zeros meaning none: initiations to it are answered as well, and
+    /// each peer that has one set of keys gets a second with it.
+    pub fn set_next_identity(&mut self, private: &[u8; 32]) -> Result<(), Refusal> {
+        let next = (*private != [0; 32]).then(|| Identity::new(*private));
+        if next.as_ref().map(Identity::public) == self.shared.next_identity.as_ref().map(Identity::public) {
+            return Ok(());
+        }
+        if let Some(next) = &next
+            && (self.by_key.contains_key(next.public())
+                || self.shared.identity.as_ref().is_some_and(|own| own.public() == next.public()))
+        {
+            return Err(Refusal::OwnKey);
+        }
+        for peer in self.peers.iter_mut().flatten() {
+            peer.settle_identity(Which::First, &mut self.shared);
+        }
+        self.shared.next_identity = next;
+        if self.shared.next_identity.is_some() {
+            for peer in self.peers.iter_mut().flatten() {
+                peer.add_next_identity(&mut self.shared);
+            }
+        }
+        Ok(())
+    }
+
+    /// The key pair that was to follow ours is ours from now on, and the former one is no more.
+    pub fn adopt_next_identity(&mut self) -> Result<(), Refusal> {
+        let next = self.shared.next_identity.take().ok_or(Refusal::BadArgument)?;
+        self.shared.identity = Some(next);
+        for peer in self.peers.iter_mut().flatten() {
+            peer.settle_identity(Which::Other, &mut self.shared);
+        }
+        Ok(())
+    }
+
+    /// Gives a peer a second set of keys, in the place of another second set. The same again changes nothing.
+    pub fn add_keys(
+        &mut self,
+        id: u32,
+        public_key: [u8; 32],
+        preshared_key: Option<Key>,
+    ) -> Result<(), Refusal> {
+        if [&self.shared.identity, &self.shared.next_identity]
+            .into_iter()
+            .flatten()
+            .any(|own| *own.public() == public_key)
+        {
+            return Err(Refusal::OwnKey);
+        }
+        if handshake_gate::is_low_order(&public_key) {
+            return Err(Refusal::LowOrderKey);
+        }
+        if self.by_key.get(&public_key).is_some_and(|&owner| owner != id) {
+            return Err(Refusal::PeerExists);
+        }
+        self.forget_other_key(id)?;
+        let admission = self.former_peers.take(&public_key);
+        let (peer, shared) = self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
+        peer.add_keys(Way::new(Own::Current, public_key, preshared_key, admission), shared);
+        self.by_key.insert(public_key, id);
+        Ok(())
+    }
+
+    pub fn prefer_other_keys(&mut self, id: u32) -> Result<(), Refusal> {
+        self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?.0.prefer_other_keys();
+        Ok(())
+    }
+
+    /// Keeps one of a peer's two sets of keys. Where it has one, nothing changes.
+    pub fn settle_keys(&mut self, id: u32, kept: Which) -> Result<(), Refusal> {
+        match kept {
+            Which::First => self.forget_other_key(id)?,
+            Which::Other => {
+                let (peer, _) = self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
+                if peer.other_public_key().is_some() {
+                    let (key, admission) = (*peer.public_key(), peer.admissions().next());
+                    self.by_key.remove(&key);
+                    if let Some((key, admission)) = admission {
+                        self.former_peers.keep(key, admission);
+                    }
+                }
+            }
+        }
+        let (peer, shared) = self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
+        peer.settle_keys(kept, shared);
+        Ok(())
+    }
+
+    fn forget_other_key(&mut self, id: u32) -> Result<(), Refusal> {
+        let (peer, _) = self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
+        if let Some(key) = peer.other_public_key().copied() {
+            self.by_key.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// A handshake with the next tick, also where there is a good session.
+    pub fn renew_session(&mut self, id: u32) -> Result<(), Refusal> {
+        self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?.0.renew();
+        Ok(())
+    }
+
+    /// Says something to the host of a peer. Returns the messages to send.
+    pub fn say(&mut self, id: u32, message: &[u8]) -> Result<usize, Refusal> {
+        let now = host::now();
+        self.shared.send.clear();
+        let packet = talk::frame(message).ok_or(Refusal::CountTooLarge)?;
+        let (peer, shared) = self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
+        peer.send(&packet, now, shared);
+        Ok(self.shared.send.count())
+    }
+
     /// Which offloads the host has: trains of datagrams, and superpackets of TCP and UDP into the TUN device.
     pub fn set_offloads(&mut self, trains: bool, tcp: bool, udp: bool) {
         self.shared.send.send_trains(trains);
@@ -132,7 +250,8 @@ impl Device {
 
     /// Adds a peer and returns its id, which may be used again after it is removed.
     pub fn add_peer(&mut self, settings: PeerSettings) -> Result<u32, Refusal> {
-        if self.shared.identity.as_ref().is_some_and(|own| settings.public_key == *own.public()) {
+        let own = [&self.shared.identity, &self.shared.next_identity];
+        if own.into_iter().flatten().any(|own| settings.public_key == *own.public()) {
             return Err(Refusal::OwnKey);
         }
         if handshake_gate::is_low_order(&settings.public_key) {
@@ -147,7 +266,10 @@ impl Device {
         let id = self.free.last().copied().unwrap_or(self.peers.len() as u32);
         self.by_key.insert(settings.public_key, id);
         let admission = self.former_peers.take(&settings.public_key);
-        let peer = Box::new(Peer::new(id, settings, admission, host::now()));
+        let mut peer = Box::new(Peer::new(id, settings, admission, host::now()));
+        if self.shared.next_identity.is_some() {
+            peer.add_next_identity(&mut self.shared);
+        }
         match self.free.pop().and_then(|free| self.peers.get_mut(free as usize)) {
             Some(slot) => *slot = Some(peer),
             None => self.peers.push(Some(peer)),
@@ -159,8 +281,10 @@ impl Device {
         let slot = self.peers.get_mut(id as usize).ok_or(Refusal::NoSuchPeer)?;
         let mut peer = slot.take().ok_or(Refusal::NoSuchPeer)?;
         peer.release(&mut self.shared);
-        self.by_key.remove(peer.public_key());
-        self.former_peers.keep(*peer.public_key(), peer.admission());
+        for (key, admission) in peer.admissions() {
+            self.by_key.remove(&key);
+            self.former_peers.keep(key, admission);
+        }
         self.allowed_ips.remove_peer(id);
         self.free.push(id);
         Ok(())

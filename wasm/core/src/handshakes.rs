@@ -12,6 +12,7 @@ use crate::message::{InitiationFields, Message};
 use crate::packet::address::Endpoint;
 use crate::source_buckets::SourceBuckets;
 use crate::waiting::{Load, Waiting};
+use crate::ways::Which;
 
 /// What stands between a handshake message and the first Diffie-Hellman.
 pub struct Gate {
@@ -55,15 +56,13 @@ impl Device {
         from: Endpoint,
         now: Millis,
     ) -> Result<(), DropReason> {
-        let identity = self.shared.identity.as_ref().ok_or(DropReason::NoIdentity)?;
-        if !identity.verifies_mac1(datagram) {
-            return Err(DropReason::BadMac1);
-        }
+        let (_, identity) = self.shared.addressed(datagram)?;
+        let cookie_key = *identity.cookie_key();
         let entered = self.gate.enter(datagram, from, now);
         // Never so many replies that a peer's own messages find no room.
         if entered == Err(DropReason::HandshakeCookie)
             && self.shared.send.free() > SEND_RESERVE
-            && let Some(reply) = self.gate.cookies.reply(identity.cookie_key(), datagram, sender, &from, now)
+            && let Some(reply) = self.gate.cookies.reply(&cookie_key, datagram, sender, &from, now)
             && let Some(room) = self.shared.send.room(reply.len())
         {
             room.copy_from_slice(&reply);
@@ -95,9 +94,9 @@ impl Device {
     fn shake_hands(&mut self, datagram: &[u8], from: Endpoint, now: Millis) -> Result<(), DropReason> {
         match Message::parse(datagram).ok_or(DropReason::MalformedMessage)? {
             Message::Initiation { sender, .. } => {
-                let id = self.admit_initiation(datagram, now)?;
+                let (id, which) = self.admit_initiation(datagram, now)?;
                 let (peer, shared) = self.peer_and_shared(id).ok_or(DropReason::UnknownPeer)?;
-                peer.receive_initiation(datagram, sender, from, now, shared)
+                peer.receive_initiation(datagram, (which, sender), from, now, shared)
             }
             Message::Response { sender, receiver, ephemeral } => {
                 let id = self.shared.indices.peer(receiver).ok_or(DropReason::UnknownIndex)?;
@@ -111,14 +110,15 @@ impl Device {
         }
     }
 
-    /// Whose initiation this is, if it is a new one of a peer. Only then does it reach that peer's tunnel.
-    fn admit_initiation(&mut self, datagram: &[u8], now: Millis) -> Result<u32, DropReason> {
-        let identity = self.shared.identity.as_ref().ok_or(DropReason::NoIdentity)?;
+    /// Whose initiation this is, if it is a new one of a peer, and the keys to answer it with. Only then does it reach
+    /// that peer's tunnel.
+    fn admit_initiation(&mut self, datagram: &[u8], now: Millis) -> Result<(u32, Which), DropReason> {
+        let (own, identity) = self.shared.addressed(datagram)?;
         let initiation = InitiationFields::parse(datagram).ok_or(DropReason::MalformedMessage)?;
         let opened = identity.open_static(&initiation)?;
         let id = self.by_key.get(&opened.key).copied().ok_or(DropReason::UnknownPeer)?;
         let peer = self.peers.get_mut(id as usize).and_then(Option::as_mut).ok_or(DropReason::UnknownPeer)?;
-        peer.admit(identity, &opened, &initiation, now)?;
-        Ok(id)
+        let which = peer.admit((own, identity), &opened, &initiation, now)?;
+        Ok((id, which))
     }
 }

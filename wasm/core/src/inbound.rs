@@ -9,6 +9,7 @@ use crate::host::{self, Millis};
 use crate::message::Message;
 use crate::packet::address::Endpoint;
 use crate::packet::ip::IpHeader;
+use crate::talk;
 
 impl Device {
     /// Takes the datagrams of the first `count` entries of the receive column. Returns the entries to write; replies wait
@@ -45,7 +46,7 @@ impl Device {
             Message::CookieReply { receiver } => {
                 let id = self.shared.indices.peer(receiver).ok_or(DropReason::UnknownIndex)?;
                 let (peer, _) = self.peer_and_shared(id).ok_or(DropReason::UnknownPeer)?;
-                peer.receive_cookie_reply(datagram, now)
+                peer.receive_cookie_reply(datagram, receiver, now)
             }
         }
     }
@@ -66,6 +67,10 @@ impl Device {
             return Ok(());
         }
         self.gate.waiting.data_flowed();
+        if let Some(message) = room.get(..length).and_then(talk::parse) {
+            let taken = peer.may_talk(now) && self.heard.push(id, message);
+            return taken.then_some(()).ok_or(DropReason::TalkRefused);
+        }
         let header = room.get(..length).and_then(IpHeader::parse).ok_or(DropReason::InnerMalformed)?;
         if self.allowed_ips.lookup(header.source) != Some(id) {
             return Err(DropReason::SourceNotAllowed);

@@ -28,9 +28,11 @@ mod replay_window;
 mod sessions;
 mod source_buckets;
 mod staging;
+mod talk;
 mod timers;
 mod tunnel;
 mod waiting;
+mod ways;
 mod wipe;
 mod write_arena;
 
@@ -40,11 +42,12 @@ use arena::{READ_SLOTS, RECEIVE_SLOTS, SEND_SLOTS, address_of};
 use control::ControlBlock;
 use counters::DropReason;
 use device::Refusal;
+use ways::Which;
 
 #[global_allocator]
 static ALLOCATOR: wipe::WipingAllocator = wipe::WipingAllocator;
 
-const ABI_VERSION: u32 = 3;
+const ABI_VERSION: u32 = 4;
 
 thread_local! {
     static CONTROL: RefCell<ControlBlock> = RefCell::new(ControlBlock::new());
@@ -152,6 +155,67 @@ pub extern "C" fn set_preshared_key(peer: u32) -> i32 {
         let key = block.take_preshared_key()?;
         device::with(|device| device.set_preshared_key(peer, key)).map(|()| 0)
     })
+}
+
+/// Takes the private key that is to follow ours from the control block; zeros mean none. Initiations to either are
+/// answered, and each peer that has one set of keys gets a second with it.
+#[unsafe(no_mangle)]
+pub extern "C" fn set_next_identity() -> i32 {
+    control_of_keys(|block| {
+        let private = block.take_private_key()?;
+        device::with(|device| device.set_next_identity(&private)).map(|()| 0)
+    })
+}
+
+/// The key that was to follow ours is ours; the former one is wiped. Sessions go on to their end.
+#[unsafe(no_mangle)]
+pub extern "C" fn adopt_next_identity() -> i32 {
+    answer(wipe::without_traces(|| device::with(device::Device::adopt_next_identity)))
+}
+
+/// Gives a peer the second set of keys in the control block: handshakes under both are answered.
+#[unsafe(no_mangle)]
+pub extern "C" fn add_keys(peer: u32) -> i32 {
+    control_of_keys(|block| {
+        let (public_key, preshared_key) = block.take_keys()?;
+        device::with(|device| device.add_keys(peer, public_key, preshared_key)).map(|()| 0)
+    })
+}
+
+/// From now on handshakes begin with a peer's second set of keys, until one succeeds with the first.
+#[unsafe(no_mangle)]
+pub extern "C" fn prefer_other_keys(peer: u32) -> i32 {
+    answer(device::with(|device| device.prefer_other_keys(peer)))
+}
+
+/// Keeps a peer's second set of keys (`other` ≠ 0) or its first. Sessions made with what goes live to their end.
+#[unsafe(no_mangle)]
+pub extern "C" fn settle_keys(peer: u32, other: u32) -> i32 {
+    let kept = if other == 0 { Which::First } else { Which::Other };
+    answer(wipe::without_traces(|| device::with(|device| device.settle_keys(peer, kept))))
+}
+
+/// Has a handshake begin with the next [`tick`], also where there is a good session.
+#[unsafe(no_mangle)]
+pub extern "C" fn renew_session(peer: u32) -> i32 {
+    answer(device::with(|device| device.renew_session(peer)))
+}
+
+/// Sends the `length` bytes in the control block to the host of a peer, through the tunnel. Returns how many messages
+/// wait in the send column.
+#[unsafe(no_mangle)]
+pub extern "C" fn say(peer: u32, length: u32) -> i32 {
+    control_of_keys(|block| {
+        let message = block.take_message(length as usize)?;
+        device::with(|device| device.say(peer, &message)).map(|count| count as i32)
+    })
+}
+
+/// Moves the oldest message that a peer sent to this host into the control block: peer, then message. Returns the bytes
+/// of both, 0 when there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn heard() -> i32 {
+    control(|block| Ok(device::with(|device| device.heard.pop()).map_or(0, |message| block.write(&message))))
 }
 
 /// A peer's persistent keepalive in seconds, 0 for none. Switched on, the first leaves with the next [`tick`].

@@ -1,10 +1,10 @@
-//! One peer: its handshakes (`tunnel.rs`), its sessions (`sessions.rs`) and what ties them together: staging, timers,
+//! One peer: its keys (`ways.rs`), its handshakes (`tunnel.rs`), its sessions (`sessions.rs`) and what ties them together: staging, timers,
 //! roaming, counts of whole messages. `docs/deviations.md` lists what boringtun lacks; rows are named where they close.
 //!
 //! INVARIANT: boringtun only moves its clock in `update_timers`, so every entry here first calls `advance`. Sessions do
 //! not depend on it: they look at the time of each packet (row 5).
 
-use crate::admission::{Admission, StaticShared};
+use crate::admission::Admission;
 use crate::arena::SendQueue;
 use crate::control::Key;
 use crate::counters::{Counters, DropReason};
@@ -17,8 +17,10 @@ use crate::noise::OpenedStatic;
 use crate::packet::address::Endpoint;
 use crate::sessions::Sessions;
 use crate::staging::{Staged, StagingBudget};
+use crate::talk::TalkBucket;
 use crate::timers::Timers;
 use crate::tunnel::{Due, HANDSHAKE_ROOM, Tunnel};
+use crate::ways::{Own, Way, Ways, Which};
 
 /// boringtun's clock is at most this old when a packet is handled.
 const ADVANCE_EVERY_MS: Millis = 200;
@@ -32,14 +34,35 @@ pub struct Shared {
     pub initiations: usize,
     /// Our key pair, once the host has given us one.
     pub identity: Option<Identity>,
+    /// The key pair that is to follow it: initiations to either are answered.
+    pub next_identity: Option<Identity>,
     pub indices: IndexTable,
+}
+
+impl Shared {
+    pub fn identity_of(&self, own: Own) -> Option<&Identity> {
+        match own {
+            Own::Current => self.identity.as_ref(),
+            Own::Next => self.next_identity.as_ref(),
+        }
+    }
+
+    /// Which of our key pairs a handshake message is for, by its mac1.
+    pub fn addressed(&self, datagram: &[u8]) -> Result<(Own, &Identity), DropReason> {
+        let current = self.identity.as_ref().ok_or(DropReason::NoIdentity)?;
+        if current.verifies_mac1(datagram) {
+            return Ok((Own::Current, current));
+        }
+        match &self.next_identity {
+            Some(next) if next.verifies_mac1(datagram) => Ok((Own::Next, next)),
+            _ => Err(DropReason::BadMac1),
+        }
+    }
 }
 
 pub struct Peer {
     id: u32,
-    public_key: [u8; 32],
-    preshared_key: Option<Key>,
-    tunnel: Option<Tunnel>,
+    ways: Ways,
     /// Indices of tunnels that are gone, with sessions that are not.
     retired: Vec<IndexBase>,
     /// A key has changed: a handshake is to follow while the sessions made with the old one last.
@@ -48,8 +71,7 @@ pub struct Peer {
     sessions: Sessions,
     staged: Staged,
     timers: Timers,
-    admission: Admission,
-    static_shared: StaticShared,
+    talk: TalkBucket,
     advanced: Option<Millis>,
     last_handshake: Option<Millis>,
     rx_bytes: u64,
@@ -62,6 +84,8 @@ pub struct PeerStatus {
     pub rx_bytes: u64,
     pub tx_bytes: u64,
     pub last_handshake: Option<Millis>,
+    /// Whether the last handshake was made with the second set of keys.
+    pub made_with_other: bool,
 }
 
 impl Peer {
@@ -69,17 +93,14 @@ impl Peer {
     pub fn new(id: u32, settings: PeerSettings, admission: Admission, now: Millis) -> Self {
         Peer {
             id,
-            public_key: settings.public_key,
-            preshared_key: settings.preshared_key,
-            tunnel: None,
+            ways: Ways::new(Way::new(Own::Current, settings.public_key, settings.preshared_key, admission)),
             retired: Vec::new(),
             renewal_due: false,
             endpoint: settings.endpoint,
             sessions: Sessions::default(),
             staged: Staged::default(),
             timers: Timers::new(settings.persistent_seconds, now),
-            admission,
-            static_shared: StaticShared::default(),
+            talk: TalkBucket::default(),
             advanced: None,
             last_handshake: None,
             rx_bytes: 0,
@@ -88,7 +109,12 @@ impl Peer {
     }
 
     pub fn public_key(&self) -> &[u8; 32] {
-        &self.public_key
+        &self.ways.first.public_key
+    }
+
+    /// The public key of its second set, where that is another.
+    pub fn other_public_key(&self) -> Option<&[u8; 32]> {
+        self.ways.other.as_ref().map(|way| &way.public_key).filter(|key| *key != self.public_key())
     }
 
     pub fn status(&self) -> PeerStatus {
@@ -97,6 +123,7 @@ impl Peer {
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,
             last_handshake: self.last_handshake,
+            made_with_other: self.ways.made_with() == Which::Other,
         }
     }
 
@@ -109,8 +136,9 @@ impl Peer {
         self.endpoint.local = [0; 16];
     }
 
-    pub fn admission(&self) -> Admission {
-        self.admission
+    /// What is known of the initiations of each of its public keys.
+    pub fn admissions(&self) -> impl Iterator<Item = ([u8; 32], Admission)> {
+        std::iter::once(&self.ways.first).chain(&self.ways.other).map(|way| (way.public_key, way.admission()))
     }
 
     pub fn set_keepalive(&mut self, seconds: u16, now: Millis) {
@@ -120,10 +148,54 @@ impl Peer {
 
     /// The same key again changes nothing.
     pub fn set_preshared_key(&mut self, key: Option<Key>, shared: &mut Shared) {
-        if self.preshared_key != key {
-            self.preshared_key = key;
+        if self.ways.first.preshared_key != key {
+            self.ways.first.preshared_key = key;
             self.renew_tunnel(shared);
         }
+    }
+
+    /// Answers handshakes with a second set of keys as well, in the place of another second set.
+    pub fn add_keys(&mut self, way: Way, shared: &mut Shared) {
+        let former = self.ways.add(way);
+        self.retire(former.and_then(|way| way.tunnel), shared);
+    }
+
+    /// The same keys as now, with our next key pair.
+    pub fn add_next_identity(&mut self, shared: &mut Shared) {
+        if self.ways.other.is_none() {
+            let first = &self.ways.first;
+            let key = first.preshared_key.clone();
+            let second = Way::new(Own::Next, first.public_key, key, first.admission());
+            self.add_keys(second, shared);
+        }
+    }
+
+    /// From now on handshakes begin with the second set, until one succeeds with the first.
+    pub fn prefer_other_keys(&mut self) {
+        self.ways.prefer_other();
+    }
+
+    /// Keeps one set of keys. Sessions made with the other go on to their end.
+    pub fn settle_keys(&mut self, kept: Which, shared: &mut Shared) {
+        let gone = self.ways.settle(kept);
+        self.retire(gone.and_then(|way| way.tunnel), shared);
+    }
+
+    /// The next key pair of ours is the one we have now, or is no more: what was made for it stays or goes with it.
+    pub fn settle_identity(&mut self, kept: Which, shared: &mut Shared) {
+        if self.ways.other.as_ref().is_some_and(|way| way.own == Own::Next) {
+            self.settle_keys(kept, shared);
+            self.ways.first.own = Own::Current;
+        } else if kept == Which::Other {
+            self.renew_tunnel(shared);
+        }
+    }
+
+    /// Asks for a handshake with the next tick, also where there is a good session.
+    pub fn renew(&mut self) {
+        self.timers.completed();
+        self.renewal_due = true;
+        self.advanced = None;
     }
 
     /// A key that goes into handshakes has changed. No new session comes of the old one: what is under way is dropped.
@@ -150,7 +222,12 @@ impl Peer {
 
     /// Drops boringtun's half. Its indices are kept while a session answers to them.
     fn retire_tunnel(&mut self, shared: &mut Shared) {
-        self.retired.extend(self.tunnel.take().map(|tunnel| tunnel.index()));
+        self.retired.extend(self.ways.take_tunnels());
+        self.release_unused_bases(shared);
+    }
+
+    fn retire(&mut self, tunnel: Option<Tunnel>, shared: &mut Shared) {
+        self.retired.extend(tunnel.map(|tunnel| tunnel.index()));
         self.release_unused_bases(shared);
     }
 
@@ -166,13 +243,15 @@ impl Peer {
     }
 
     /// boringtun's half, made now if there is none. `None` while we have no key.
-    fn tunnel(&mut self, shared: &mut Shared) -> Option<&mut Tunnel> {
-        if self.tunnel.is_none() {
-            let identity = shared.identity.as_ref()?;
+    fn tunnel(&mut self, which: Which, shared: &mut Shared) -> Option<&mut Tunnel> {
+        let way = self.ways.get_mut(which)?;
+        if way.tunnel.is_none() {
+            shared.identity_of(way.own)?;
             let index = shared.indices.assign(self.id)?;
-            self.tunnel = Some(Tunnel::new(identity, self.public_key, self.preshared_key.as_ref(), index));
+            let identity = shared.identity_of(way.own)?;
+            way.tunnel = Some(Tunnel::new(identity, way.public_key, way.preshared_key.as_ref(), index));
         }
-        self.tunnel.as_mut()
+        way.tunnel.as_mut()
     }
 
     /// Does what time alone makes due: retries, expiry, keepalives. Cheap when nothing is.
@@ -184,7 +263,11 @@ impl Peer {
         self.sessions.expire(now);
         self.release_unused_bases(shared);
         if !self.timers.holds_retry(now) {
-            self.advance_tunnel(now, shared);
+            self.advance_tunnel(Which::First, now, shared);
+            self.advance_tunnel(Which::Other, now, shared);
+        }
+        if let Some(other) = self.ways.take_due(now) {
+            self.start(other, now, shared);
         }
         if self.timers.take_unanswered(now) {
             self.forget_source();
@@ -200,13 +283,14 @@ impl Peer {
             if self.renewal_due {
                 self.initiate(now, shared);
             }
-        } else if persistent || !self.staged.is_empty() {
+        } else if persistent || self.renewal_due || !self.staged.is_empty() {
             self.initiate(now, shared); // row 6: this is also what revives a tunnel that expired in an outage
         }
     }
 
-    fn advance_tunnel(&mut self, now: Millis, shared: &mut Shared) {
-        let (Some(tunnel), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else { return };
+    fn advance_tunnel(&mut self, which: Which, now: Millis, shared: &mut Shared) {
+        let tunnel = self.ways.get_mut(which).and_then(|way| way.tunnel.as_mut());
+        let (Some(tunnel), Some(room)) = (tunnel, shared.send.room(HANDSHAKE_ROOM)) else { return };
         match tunnel.advance(room, now) {
             Due::Nothing => {}
             Due::Initiation => {
@@ -283,10 +367,18 @@ impl Peer {
 
     /// Starts a handshake unless one is under way or has just begun.
     fn initiate(&mut self, now: Millis, shared: &mut Shared) {
-        if !self.endpoint.is_set() || self.timers.has_just_initiated(now) || self.tunnel(shared).is_none() {
+        if !self.timers.has_just_initiated(now) {
+            self.start(self.ways.active(), now, shared);
+        }
+    }
+
+    /// The same with one set of keys, however young the last initiation is.
+    fn start(&mut self, which: Which, now: Millis, shared: &mut Shared) {
+        if !self.endpoint.is_set() || self.tunnel(which, shared).is_none() {
             return;
         }
-        let (Some(tunnel), Some(room)) = (&mut self.tunnel, shared.send.room(HANDSHAKE_ROOM)) else { return };
+        let tunnel = self.ways.get_mut(which).and_then(|way| way.tunnel.as_mut());
+        let (Some(tunnel), Some(room)) = (tunnel, shared.send.room(HANDSHAKE_ROOM)) else { return };
         if tunnel.initiate(room, now) {
             self.sent_initiation(now, shared);
         }
@@ -294,6 +386,7 @@ impl Peer {
 
     fn sent_initiation(&mut self, now: Millis, shared: &mut Shared) {
         shared.initiations += 1;
+        self.ways.sent_initiation(now);
         self.renewal_due = false;
         self.timers.sent_initiation(now);
         self.transmit(INITIATION_BYTES, shared);
@@ -307,32 +400,31 @@ impl Peer {
         }
     }
 
-    /// Whether an initiation in this peer's name is its own and newer than all before it (rows 13 and 18). What passes
-    /// counts as accepted, whatever the tunnel makes of it.
+    /// See [`Ways::admit`] (rows 13 and 18).
     pub fn admit(
         &mut self,
-        identity: &Identity,
+        addressed: (Own, &Identity),
         opened: &OpenedStatic,
         initiation: &InitiationFields<'_>,
         now: Millis,
-    ) -> Result<(), DropReason> {
-        let shared = self.static_shared.with(identity.public(), || identity.agree(&opened.key));
-        let timestamp = opened.open_timestamp(initiation, shared).ok_or(DropReason::BadHandshake)?;
-        self.admission.admit(timestamp, now)
+    ) -> Result<Which, DropReason> {
+        self.ways.admit(addressed, opened, initiation, now)
     }
 
-    /// An initiation that the gate let through, from this peer's key. `sender` is the peer's index.
+    /// An initiation that the gate let through, from this peer's key, to be answered with the set of keys `which`.
+    /// `sender` is the peer's index.
     pub fn receive_initiation(
         &mut self,
         datagram: &[u8],
-        sender: u32,
+        (which, sender): (Which, u32),
         from: Endpoint,
         now: Millis,
         shared: &mut Shared,
     ) -> Result<(), DropReason> {
         self.advance(now, shared);
-        self.tunnel(shared);
-        let tunnel = self.tunnel.as_mut().ok_or(DropReason::NoIdentity)?;
+        self.tunnel(which, shared);
+        let way = self.ways.get_mut(which);
+        let tunnel = way.and_then(|way| way.tunnel.as_mut()).ok_or(DropReason::NoIdentity)?;
         let room = shared.send.room(HANDSHAKE_ROOM).ok_or(DropReason::ArenaFull)?;
         let (local, keys) = tunnel.answer(datagram, room, now)?;
         self.heard_from(datagram.len(), from);
@@ -353,9 +445,12 @@ impl Peer {
         shared: &mut Shared,
     ) -> Result<(), DropReason> {
         self.advance(now, shared);
-        let keys = self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?.complete(datagram)?;
+        let which = self.ways.with_index(receiver).ok_or(DropReason::UnknownIndex)?;
+        let keys = self.tunnel_of(which)?.complete(datagram)?;
         self.heard_from(datagram.len(), from);
         self.sessions.established((receiver, sender), keys, now);
+        let given_up = self.ways.completed(which);
+        self.retire(given_up, shared);
         self.last_handshake = Some(now);
         self.timers.completed();
         self.timers.received(now);
@@ -368,8 +463,23 @@ impl Peer {
     }
 
     /// A cookie reply: only kept. It moves no endpoint and starts nothing (row 21).
-    pub fn receive_cookie_reply(&mut self, datagram: &[u8], now: Millis) -> Result<(), DropReason> {
-        self.tunnel.as_mut().ok_or(DropReason::UnknownIndex)?.take_cookie(datagram, now)
+    pub fn receive_cookie_reply(
+        &mut self,
+        datagram: &[u8],
+        receiver: u32,
+        now: Millis,
+    ) -> Result<(), DropReason> {
+        let which = self.ways.with_index(receiver).ok_or(DropReason::UnknownIndex)?;
+        self.tunnel_of(which)?.take_cookie(datagram, now)
+    }
+
+    fn tunnel_of(&mut self, which: Which) -> Result<&mut Tunnel, DropReason> {
+        self.ways.get_mut(which).and_then(|way| way.tunnel.as_mut()).ok_or(DropReason::UnknownIndex)
+    }
+
+    /// Whether a message to the host may be taken from this peer now.
+    pub fn may_talk(&mut self, now: Millis) -> bool {
+        self.talk.take(now)
     }
 
     /// A transport message with our index `receiver`. `room` takes the packet and must be as long as the
@@ -393,6 +503,8 @@ impl Peer {
         if opened.confirms {
             self.last_handshake = Some(now);
             self.timers.completed();
+            let given_up = self.ways.confirmed();
+            self.retire(given_up, shared);
             self.flush_staged(now, shared);
         }
         if opened.wants_renewal {
