@@ -1,6 +1,7 @@
 // Two configurations of one node → what is different, key by key, for whoever is to read it or to apply it. Pure: what is in
 // key files is the caller's to compare.
 
+import { isDeepStrictEqual } from 'node:util';
 import { renderEndpoint } from '../address/endpoint.ts';
 import { renderIp } from '../address/ip.ts';
 import { renderInterface, renderPrefix } from '../address/prefix.ts';
@@ -99,7 +100,7 @@ function diffPeers(
     gone.delete(renderPublicKey(former.publicKey));
     return [
       ...(renamed === undefined ? [] : [change(path, [renamed.name], [peer.name])]),
-      ...diffSection(path, PEER, former, peer),
+      ...(isDeepStrictEqual(former, peer) ? [] : diffSection(path, PEER, former, peer)), // of thousands, most
       ...(isSecretOther(former, peer, hasOtherPresharedKey)
         ? [change([...path, 'preshared_key_file'], ['a preshared key'], ['another preshared key'])]
         : []),

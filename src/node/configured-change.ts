@@ -1,5 +1,6 @@
 // What files say of keys and peers → changes of a device: all of it at a start, the difference between two at a reload.
 
+import { isDeepStrictEqual } from 'node:util';
 import { renderEndpoint } from '../address/endpoint.ts';
 import { packPrefix } from '../address/prefix.ts';
 import type { NodeConfig, PeerConfig } from '../config/schema.ts';
@@ -63,6 +64,8 @@ function peerBetween(
   after: PeerConfig,
   presharedKey: Uint8Array | undefined,
 ): PeerChange | undefined {
+  const mayHaveOtherKey = before.presharedKeyFile !== null || presharedKey !== undefined;
+  if (!mayHaveOtherKey && isDeepStrictEqual(before, after)) return undefined; // of thousands, most
   const endpoints = (peer: PeerConfig): string => peer.endpoints.map(renderEndpoint).join();
   const [former, present] = [new Set(packedIps(before)), new Set(packedIps(after))];
   const edits: AllowedIpEdit[] = [
@@ -75,7 +78,6 @@ function peerBetween(
   ];
   const hasOtherKeepalive = before.keepaliveSeconds !== after.keepaliveSeconds;
   const hasOtherEndpoints = endpoints(before) !== endpoints(after);
-  const mayHaveOtherKey = before.presharedKeyFile !== null || presharedKey !== undefined;
   if (edits.length === 0 && !hasOtherKeepalive && !hasOtherEndpoints && !mayHaveOtherKey) return undefined;
   return {
     publicKey: after.publicKey,

@@ -32,13 +32,23 @@ const COMMAND_TIMEOUT_MS = 10_000;
  */
 export async function tunnelMtu(config: NodeConfig): Promise<number> {
   if (config.interface.mtu !== 'auto') return config.interface.mtu;
-  const endpoints = config.peers.flatMap((peer) =>
-    peer.endpoints.flatMap((endpoint) => (endpoint.kind === 'address' ? [endpoint.address] : [])),
-  );
+  const endpoints = endpointsOf(config);
   const least = config.interface.addresses.some(({ address }) => address.version === 6)
     ? LEAST_IPV6_MTU
     : 576;
   return Math.max(await wayMtu(endpoints), least);
+}
+
+function endpointsOf({ peers }: NodeConfig): IpAddress[] {
+  return peers.flatMap((peer) =>
+    peer.endpoints.flatMap((endpoint) => (endpoint.kind === 'address' ? [endpoint.address] : [])),
+  );
+}
+
+/** What {@link tunnelMtu} looks at: the same text, the same MTU. */
+function waysOf(config: NodeConfig): string {
+  const versions = config.interface.addresses.map(({ address }) => address.version);
+  return [config.interface.mtu, ...new Set(versions), ...endpointsOf(config).map(renderIp)].join();
 }
 
 /** What the ways to some endpoints leave for a packet inside the tunnel, the least of them. */
@@ -93,9 +103,10 @@ export class TunnelInterface implements ReloadPart {
   }
 
   /** What is new comes by {@link PreparedPart.commit}, at once or not at all; what is no more goes at the end. */
-  async prepare(_: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
+  async prepare(from: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
     const former = this.#layout;
-    const layout = layoutOf(to, await tunnelMtu(to), this.#log);
+    const mtu = waysOf(from) === waysOf(to) ? former.mtu : await tunnelMtu(to);
+    const layout = layoutOf(to, mtu, this.#log);
     const steps = this.#stepsTo(layout);
     return {
       commit: async () => {
