@@ -8,7 +8,8 @@
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { print } from '../scripts/report.ts';
-import { DIST, type Manifest, NODE_FOLDER, ROOT, readManifest, run } from './checkout.ts';
+import { prebuildAddon } from './addon.ts';
+import { DIST, type Manifest, ROOT, readManifest, run } from './checkout.ts';
 
 const COMPILED = join(DIST, 'compiled');
 const PACKAGES = join(DIST, 'npm');
@@ -97,7 +98,7 @@ async function stageAddon(): Promise<string> {
     exports: { '.': entry('index'), './package.json': './package.json' },
     files,
   });
-  await prebuild(folder);
+  await cp(join(await prebuildAddon(), '..', '..'), join(folder, 'prebuilds'), { recursive: true });
   return folder;
 }
 
@@ -117,16 +118,6 @@ async function stageCompiled(workspace: string, { files = [] }: Manifest, folder
     }
   }
   return staged;
-}
-
-/** One addon for every Node.js: Node-API is stable. Built with the headers of the checkout, so that nothing is fetched. */
-async function prebuild(folder: string): Promise<void> {
-  const tool = join(ROOT, 'packaging/tools/node_modules/prebuildify/bin.js');
-  await run('node', [tool, '--napi', '--strip', '--tag-libc', '--target', process.version], {
-    cwd: folder,
-    env: { npm_config_nodedir: NODE_FOLDER },
-  });
-  await rm(join(folder, 'build'), { recursive: true });
 }
 
 async function emptyFolder(name: string): Promise<string> {

@@ -42,7 +42,15 @@ const checks: readonly Check[] = [
   {
     name: 'shell',
     of: '.',
-    command: ['bash', '-n', 'scripts/setup', 'scripts/in-namespace', 'bench/peers.sh', '.ci/run'],
+    command: [
+      'bash',
+      '-n',
+      'scripts/setup',
+      'scripts/in-namespace',
+      'bench/peers.sh',
+      'packaging/binary-arm64.sh',
+      '.ci/run',
+    ],
   },
   { name: 'rustfmt', of: 'wasm/Cargo.lock', command: ['scripts/cargo', 'fmt', '--all', '--check'] },
   {

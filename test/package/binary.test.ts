@@ -1,0 +1,70 @@
+// The single executable: what it does in each of its forms, without any Node.js in reach, and that it can be built again.
+
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { buildOwnBinary } from '../../packaging/binary.ts';
+import { ROOT } from '../../packaging/checkout.ts';
+import { inNamespace, tunnelThrough } from './tunnel.ts';
+
+let folder = '';
+let binary = '';
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'ringfence-binary-'));
+  binary = await buildOwnBinary();
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+test('it carries a tunnel, lane and addon included', async () => {
+  await tunnelThrough([binary]);
+});
+
+test('it starts itself again for what runs in the background', async () => {
+  await writeFile(join(folder, 'background.sh'), BACKGROUND);
+  const { stdout } = await execa(...inNamespace('bash', join(folder, 'background.sh'), binary), {
+    cwd: folder,
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
+  });
+  expect(stdout.split('\n')).toEqual([
+    'rf-bare answers',
+    'rf-node answers',
+    'rf-quick answers',
+    'nothing is left',
+  ]);
+});
+
+/** The three ways into the background; the folder for temporary files is empty when all have ended, and before. */
+const BACKGROUND = `
+set -euo pipefail
+answers() { [[ $("$1" status "$2") == "$2 "* ]] && echo "$2 answers"; }
+"$1" rf-bare; answers "$1" rf-bare; ip link del rf-bare
+"$1" init --name rf-node --address 10.9.0.1/24 >/dev/null
+"$1" up ringfence.yaml; answers "$1" rf-node; "$1" down ringfence.yaml
+(umask 077; printf '[Interface]\\nPrivateKey = %s\\nAddress = 10.8.0.1/24\\n' "$("$1" genkey)" >rf-quick.conf)
+"$1" up ./rf-quick.conf; answers "$1" rf-quick; "$1" down ./rf-quick.conf
+find "$TMPDIR" /dev/shm -name 'ringfence-*' | grep . || echo 'nothing is left'
+`;
+
+test('it draws the page of a benchmark', async () => {
+  const results = join(ROOT, 'bench/results');
+  const [newest = ''] = (await readdir(results))
+    .filter((name) => name.endsWith('.json'))
+    .sort()
+    .reverse();
+  await execa(binary, ['bench', 'report', join(results, newest), join(folder, 'page.html')]);
+  expect(await readFile(join(folder, 'page.html'), 'utf8')).toMatch(/<svg/);
+});
+
+test('Node.js options of the environment are not its own', async () => {
+  const { stdout } = await execa(binary, ['--version'], { env: { NODE_OPTIONS: '--require=/nowhere' } });
+  expect(stdout).toMatch(/^ringfence v\d/);
+});
+
+test('built again, it is the same to the byte', async () => {
+  const again = await buildOwnBinary(join(folder, 'again'));
+  expect((await readFile(again)).equals(await readFile(binary))).toBe(true);
+});
