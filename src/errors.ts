@@ -52,6 +52,17 @@ export const ERROR_CODES = {
   ERR_NODE_DEVICE: 'A WireGuard device refused what it was asked over its UAPI socket.',
   ERR_NODE_HOST_COMMAND:
     'A command of the host, such as `ip`, or a hook of a wg-quick file failed or is missing.',
+  ERR_JOIN_FILE: 'A file to join with is none, was changed on the way, or cannot be read.',
+  ERR_JOIN_FILE_MODE: 'An invite can be read or written by others than its owner.',
+  ERR_JOIN_NAME: 'The name of an invite is taken, or is none that a peer can have.',
+  ERR_JOIN_ADDRESSES: 'No address of the network is free for a node that is invited.',
+  ERR_JOIN_LIMIT: 'Too many invites are open.',
+  ERR_JOIN_USED: 'Another node has joined with this invite.',
+  ERR_JOIN_EXPIRED: 'The invite is over.',
+  ERR_JOIN_REVOKED: 'The invite was taken back.',
+  ERR_JOIN_CLOCK: 'The clocks of a node that joins and of the one that invited it are too far apart.',
+  ERR_JOIN_UNREACHABLE: 'The node that sent an invite does not answer.',
+  ERR_JOIN_REFUSED: 'The node that sent an invite cannot take the new one in.',
   ERR_BENCH_RESULT:
     'A saved result of the benchmark cannot be read, or is not one that this version understands.',
   ERR_BENCH_MACHINE:

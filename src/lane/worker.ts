@@ -145,7 +145,9 @@ class Lane {
         this.#peers.apply(message.change);
         return undefined;
       case 'say':
-        send(this.#core, this.#io, this.#peers.say(message.peer, message.message));
+        // While the interface is down the answer would not be taken in.
+        if (this.#isUp) send(this.#core, this.#io, this.#peers.say(message.peer, message.message));
+        else message.message.fill(0);
         return undefined;
       case 'sockets':
         turn(this.#core, this.#io, READY.udp4 | READY.udp6); // what the former ones hold still counts

@@ -10,8 +10,9 @@ import type { OffloadSwitches } from '../config/offloads.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import { loadSecrets, type Secrets, wipeSecrets } from '../config/secrets.ts';
 import { refuseSecond, serveNode } from '../control/node-socket.ts';
+import type { Answer, Question } from '../control/talk.ts';
 import type { ControlTarget, NodeStatus, RequestHandlers } from '../control/target.ts';
-import { peerKey } from '../control/uapi/model.ts';
+import { type ModelPeer, peerKey } from '../control/uapi/model.ts';
 import { refuseServed, serveUapi, uapiPath } from '../control/uapi/server.ts';
 import { ConfigError, messageOf, NodeError } from '../errors.ts';
 import { Descriptors } from '../lane/descriptors.ts';
@@ -21,11 +22,13 @@ import { changeBetween, configuredChange } from './configured-change.ts';
 import { Device } from './device.ts';
 import { NameResolver } from './endpoints.ts';
 import { TunnelInterface, tunnelMtu } from './interface.ts';
+import { type HostNode, Invitations } from './invitations.ts';
 import { answerLogLevel, logLevelPart } from './log-level.ts';
 import { chooseOffloads, type OffloadChoice, wantedOffloads } from './offloads.ts';
 import { changeWhole, type ReloadPart } from './reload.ts';
 import { ServedPages } from './served-pages.ts';
 import { nodeStatus } from './status.ts';
+import { Talks } from './talks.ts';
 
 export interface NodeOptions {
   readonly config: NodeConfig;
@@ -49,7 +52,7 @@ const LOGGED_CHANGES = 20;
 export class Node implements ControlTarget {
   /** Settles when the node has ended by itself, with the reason; never when {@link stop} ends it. */
   readonly failed: Promise<NodeError>;
-  readonly requests: RequestHandlers = {
+  readonly #ownRequests: RequestHandlers = {
     'log-level': async (asked) => answerLogLevel(this.#options.log, asked),
     diff: async ({ file }) => this.#diff(file),
     reload: () => this.reload(),
@@ -67,6 +70,11 @@ export class Node implements ControlTarget {
   readonly #parts: ReloadPart[] = [];
   #isReloading = false;
   #resolver: NameResolver | undefined;
+  readonly #talks = new Talks(
+    () => this.#device,
+    (peer, question) => this.#answer(peer, question),
+  );
+  #invitations: Invitations | undefined;
   #fail: (reason: NodeError) => void = () => {};
 
   private constructor(options: NodeOptions, undo: AsyncDisposableStack) {
@@ -78,6 +86,10 @@ export class Node implements ControlTarget {
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
+  }
+
+  get requests(): RequestHandlers {
+    return { ...this.#ownRequests, ...this.#invitations?.requests };
   }
 
   /**
@@ -198,13 +210,42 @@ export class Node implements ControlTarget {
     if (deviceResult.status === 'rejected') throw deviceResult.reason;
     this.#device = deviceResult.value;
 
+    this.#undo.defer(() => this.#talks.stop());
     this.#resolver = this.#undo.use(this.#resolveNames(this.#device));
+    this.#invitations = this.#undo.use(await Invitations.start(this.#asHost(this.#device)));
     const socket = await serveNode(runDirectory, config.interface.name, this);
     this.#undo.defer(() => socket.close());
     await this.#serveUapi(this.#device);
     const pages = await this.#servePages();
     const logLevel = logLevelPart(log, this.#options.isLogLevelFixed === true);
     this.#parts.push(logLevel, pages, interfaceResult.value);
+  }
+
+  #asHost(device: Device): HostNode {
+    const config = (): NodeConfig => this.#config;
+    return {
+      get config() {
+        return config();
+      },
+      device,
+      log: this.#options.log,
+      adopt: (changed) => {
+        this.#config = changed;
+        this.#resolver?.update(changed.peers);
+      },
+    };
+  }
+
+  /** What the node of a peer asks of this one. */
+  async #answer(peer: ModelPeer, question: Question): Promise<Answer | null> {
+    switch (question.type) {
+      case 'redeem':
+        return (await this.#invitations?.redeem(peer, question)) ?? null;
+      case 'rotate':
+        return null;
+      default:
+        return question satisfies never;
+    }
   }
 
   async #servePages(): Promise<ServedPages> {
@@ -236,6 +277,7 @@ export class Node implements ControlTarget {
       mtu,
       change: configuredChange(config, secrets),
       log,
+      onHeard: (peer, message) => void this.#talks.hear(peer, message),
       onGone: () =>
         this.#fail(
           new NodeError('ERR_NODE_INTERFACE', `the interface ${config.interface.name} was deleted: stopping`),
@@ -269,6 +311,7 @@ export class Node implements ControlTarget {
       addresses: config.interface.addresses.map(renderInterface),
       offloads: this.#offloadChoice,
       peers: new Map(config.peers.map((peer) => [peerKey(peer.publicKey), peer])),
+      isHidden: (publicKey) => this.#invitations?.hasKey(publicKey) === true,
     });
   }
 }

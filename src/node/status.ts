@@ -19,11 +19,14 @@ export interface NodeFacts {
   readonly offloads: OffloadChoice;
   /** Those that a file names. */
   readonly peers: ReadonlyMap<PeerKey, PeerConfig>;
+  /** Those that are no peers of a user: the one-time keys of invites. */
+  readonly isHidden: (publicKey: Uint8Array) => boolean;
 }
 
 export async function nodeStatus(device: Device, facts: NodeFacts): Promise<NodeStatus> {
   const { counters, ...own } = await device.status();
-  const peers = Array.from(own.peers, (peer) =>
+  const shown = Array.from(own.peers).filter(({ publicKey }) => !facts.isHidden(publicKey));
+  const peers = shown.map((peer) =>
     peerStatus(peer, own.traffic(peer.id), facts.peers.get(peerKey(peer.publicKey))),
   );
   return {

@@ -22,7 +22,7 @@ const FOLDERS = ['node', 'lane', 'config', 'policy', 'firewall', 'control', 'joi
 
 const RULES: Readonly<Record<string, Rule>> = {
   'index.ts': { imports: [...FOLDERS, 'errors.ts', 'log.ts', 'node-22.ts'], packages: [] },
-  cli: { imports: [...FOLDERS, 'bench', 'errors.ts', 'log.ts', 'node-22.ts'], packages: ['commander'] },
+  cli: { imports: [...FOLDERS, 'bench', 'errors.ts', 'log.ts', 'node-22.ts'], packages: ['commander', 'qr'] },
   bench: {
     imports: ['lane', 'config', 'policy', 'control', 'address', 'errors.ts'],
     packages: [
@@ -46,7 +46,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   policy: { imports: ['address'], packages: [], isPure: true },
   firewall: { imports: ['policy', 'address', 'errors.ts', 'log.ts'], packages: ['execa'] },
   control: { imports: ['config', 'address', 'errors.ts', 'log.ts'], packages: ['prom-client'] },
-  join: { imports: ['config', 'control', 'errors.ts', 'log.ts'], packages: [] },
+  join: { imports: ['config', 'control', 'address', 'errors.ts', 'log.ts'], packages: ['zod'] },
   dns: { imports: ['policy', 'address', 'errors.ts', 'log.ts'], packages: ['dns-packet'] },
   address: { imports: [], packages: [], isPure: true },
   'errors.ts': { imports: [], packages: [], isPure: true },
