@@ -15,6 +15,7 @@
         'src/tun.cc',
         'src/udp.cc',
         'src/udp_batch.cc',
+        'src/unix_datagram.cc',
       ],
       'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
       # SWALLOW_UNTHROWABLE: what cannot be thrown into a worker that is being terminated must not end the process.

@@ -157,6 +157,7 @@ interface Addon {
   wake(fd: number): undefined | Failure;
   closeDescriptor(fd: number): undefined | Failure;
   adviseHugePages(memory: ArrayBuffer): boolean;
+  sendUnixDatagram(address: string, text: string): undefined | Failure;
   nowMs(): number;
   BatchIo: new () => AddonBatchIo;
 }
@@ -184,6 +185,10 @@ const MAX_U32 = 0xffffffff;
 const MAX_SLOTS = 65_536;
 /** IFNAMSIZ counts the terminating zero. */
 const MAX_NAME_BYTES = 15;
+/** `sun_path` counts a zero byte. */
+const MAX_UNIX_ADDRESS_BYTES = 107;
+/** Twin: kMaxDatagramTextBytes in src/addon.cc. */
+const MAX_DATAGRAM_TEXT_BYTES = 4096;
 
 /**
  * Opens a TUN interface, which is made if it does not exist: frames are bare IP packets, the descriptor is
@@ -336,6 +341,20 @@ export function closeDescriptor(fd: number): void {
 export function adviseHugePages(memory: ArrayBuffer): boolean {
   checkMemory(memory, 1);
   return addon.adviseHugePages(memory);
+}
+
+/**
+ * Sends one datagram to a Unix socket, such as the one in `NOTIFY_SOCKET` of a service manager. Waits while the receiver's
+ * queue is full.
+ * @param address a path, or a name in the abstract namespace after an `@`: 1 to 107 bytes
+ * @param text at most 4,096 bytes of UTF-8
+ * @throws SystemCallError `ENOENT` or `ECONNREFUSED` if nobody has that socket, `EACCES`, `EPROTOTYPE` if it takes no datagrams
+ */
+export function sendUnixDatagram(address: string, text: string): void {
+  checkBytes('address', address, 1, MAX_UNIX_ADDRESS_BYTES);
+  checkBytes('text', text, 0, MAX_DATAGRAM_TEXT_BYTES);
+  const failure = addon.sendUnixDatagram(address, text);
+  if (failure !== undefined) throw new SystemCallError(`cannot send to the socket ${address}`, failure);
 }
 
 /** CLOCK_BOOTTIME in milliseconds, with a fraction: never goes back, and counts through suspend. */
@@ -499,6 +518,13 @@ const EBADFD = -77;
 function errnoName(errno: number): string {
   if (errno === EBADFD) return 'EBADFD';
   return getSystemErrorMap().get(errno)?.[0] ?? `E${-errno}`;
+}
+
+function checkBytes(name: string, value: string, least: number, most: number): void {
+  checkType(name, value, 'string');
+  const length = Buffer.byteLength(value);
+  if (length >= least && length <= most) return;
+  throw argumentError(RangeError, 'ERR_OUT_OF_RANGE', `${name} has ${length} bytes, not ${least} to ${most}`);
 }
 
 function checkType(name: string, value: unknown, type: 'string' | 'boolean' | 'number'): void {

@@ -13,9 +13,13 @@
 #include "poll.h"
 #include "tun.h"
 #include "udp.h"
+#include "unix_datagram.h"
 
 namespace tuntap2 {
 namespace {
+
+// Far more than a service manager is ever told. Twin: index.ts.
+constexpr size_t kMaxDatagramTextBytes = 4096;
 
 // Destroyed by Node-API exactly once when the environment ends, also when its worker is terminated.
 class Environment {
@@ -168,6 +172,17 @@ Napi::Value AdviseHugePagesCall(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), AdviseHugePages(memory.At(0), memory.size()));
 }
 
+// sendUnixDatagram(address, text): undefined
+Napi::Value SendUnixDatagramCall(const Napi::CallbackInfo& info) {
+  std::string address, text;
+  if (!ReadText(info[0], "address", kMaxUnixAddressBytes, &address) ||
+      !ReadText(info[1], "text", kMaxDatagramTextBytes, &text)) {
+    return info.Env().Undefined();
+  }
+  const Failure failure = SendUnixDatagram(address, text);
+  return failure.happened() ? FailureValue(info.Env(), failure) : info.Env().Undefined();
+}
+
 // nowMs(): number
 Napi::Value NowMsCall(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), NowMs()); }
 
@@ -183,6 +198,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("wake", Napi::Function::New<WakeCall>(env, "wake"));
   exports.Set("closeDescriptor", Napi::Function::New<CloseDescriptorCall>(env, "closeDescriptor"));
   exports.Set("adviseHugePages", Napi::Function::New<AdviseHugePagesCall>(env, "adviseHugePages"));
+  exports.Set("sendUnixDatagram", Napi::Function::New<SendUnixDatagramCall>(env, "sendUnixDatagram"));
   exports.Set("nowMs", Napi::Function::New<NowMsCall>(env, "nowMs"));
   exports.Set("BatchIo", BatchIo::Define(env));
   return exports;

@@ -9,6 +9,7 @@ import { messageOf } from '../errors.ts';
 import { Node } from '../node/node.ts';
 import { announceReady } from './announce.ts';
 import { addLogOptions, isLevelGiven, type LogCommandOptions, logOf } from './log-options.ts';
+import { ServiceManager } from './service.ts';
 import { stopSignal } from './stop-signal.ts';
 import { VERSION } from './version.ts';
 
@@ -44,24 +45,33 @@ async function run(file: string, options: LogCommandOptions): Promise<void> {
     offloads,
     isLogLevelFixed: isLevelGiven(options),
   });
+  const service = new ServiceManager(log);
   hangups.handle(async () => {
+    service.reloading();
     try {
       await node.reload();
     } catch (error) {
       log.error(`not reloaded, nothing was changed: ${messageOf(error)}`);
     }
+    service.ready(await summaryOf(node));
   });
-  const { interface: own, peers } = await node.status();
-  const count = peers.length === 1 ? '1 peer' : `${peers.length} peers`;
-  log.info(`${own.name} is ready: UDP port ${own.listenPort}, MTU ${own.mtu}, ${count}`);
-
+  const summary = await summaryOf(node);
+  log.info(`${config.interface.name} is ready: ${summary}`);
+  service.ready(summary);
   announceReady();
 
   const end = await Promise.race([stopped, node.failed]);
   if (typeof end === 'string') log.info(`${end}: stopping`);
+  service.stopping();
   await node.stop();
   if (typeof end !== 'string') throw end;
-  log.info(`${own.name} is down`);
+  log.info(`${config.interface.name} is down`);
+}
+
+async function summaryOf(node: Node): Promise<string> {
+  const { interface: own, peers } = await node.status();
+  const count = peers.length === 1 ? '1 peer' : `${peers.length} peers`;
+  return `UDP port ${own.listenPort}, MTU ${own.mtu}, ${count}`;
 }
 
 /** SIGHUP: from the start on, for it would end the process; one reload at a time, and one more if it came meanwhile. */

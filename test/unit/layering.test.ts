@@ -22,7 +22,10 @@ const FOLDERS = ['node', 'lane', 'config', 'policy', 'firewall', 'control', 'joi
 
 const RULES: Readonly<Record<string, Rule>> = {
   'index.ts': { imports: [...FOLDERS, 'errors.ts', 'log.ts', 'node-22.ts'], packages: [] },
-  cli: { imports: [...FOLDERS, 'bench', 'errors.ts', 'log.ts', 'node-22.ts'], packages: ['commander', 'qr'] },
+  cli: {
+    imports: [...FOLDERS, 'bench', 'errors.ts', 'log.ts', 'node-22.ts'],
+    packages: ['commander', 'qr', 'node-tuntap2', 'wireguard-wasm'],
+  },
   bench: {
     imports: ['lane', 'config', 'policy', 'control', 'address', 'errors.ts'],
     packages: [
