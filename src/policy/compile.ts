@@ -11,7 +11,6 @@ import {
   type CompiledSubject,
   type Leg,
   OUTSIDE,
-  type RuleName,
   SELF,
 } from './compiled.ts';
 import { notInternet } from './internet.ts';
@@ -23,7 +22,6 @@ import {
   type PolicyPeer,
   type Profile,
   type Rule,
-  type RulePlace,
   type Service,
   type ServiceRef,
   type Site,
@@ -32,14 +30,8 @@ import {
 } from './model.ts';
 import { subtractPrefixes } from './subtract.ts';
 
-/** A policy for the core, and where the row behind each name it gives back stands. */
-export interface Compilation {
-  readonly policy: CompiledPolicy;
-  readonly places: ReadonlyMap<RuleName, RulePlace>;
-}
-
 /** Only for a document without problems: a name that is not there is a mistake of the caller. */
-export function compile(policy: Policy): Compilation {
+export function compile(policy: Policy): CompiledPolicy {
   return new Compiler(policy).compile();
 }
 
@@ -75,7 +67,6 @@ class Compiler {
   readonly #ruleSets = new Map<string, readonly CompiledRule[]>();
   readonly #subjects = new Map<string, CompiledSubject>();
   readonly #compiledPeers = new Map<string, CompiledPeer>();
-  readonly #places = new Map<RuleName, RulePlace>();
 
   constructor(policy: Policy) {
     this.#policy = policy;
@@ -92,7 +83,7 @@ class Compiler {
     }
   }
 
-  compile(): Compilation {
+  compile(): CompiledPolicy {
     const { action, profiles, networks, sites, peers, inbound } = this.#policy;
     for (const profile of profiles) this.#addProfile(profile);
     const general = inbound.filter(({ from }) => from.some(({ kind }) => kind !== 'site' && kind !== 'lan'));
@@ -106,18 +97,15 @@ class Compiler {
     this.#addOutside();
     const compiledNetworks = networks.map((network): [string, CompiledNetwork] => [
       network.id,
-      { rule: this.#note(network), isStrict: network.isStrict },
+      { rule: network.name, isStrict: network.isStrict },
     ]);
     return {
-      policy: {
-        denial: action,
-        ruleSets: this.#ruleSets,
-        networks: new Map(compiledNetworks),
-        subjects: this.#subjects,
-        peers: this.#compiledPeers,
-        notInternet: distinct(notInternet(this.#policy)),
-      },
-      places: this.#places,
+      denial: action,
+      ruleSets: this.#ruleSets,
+      networks: new Map(compiledNetworks),
+      subjects: this.#subjects,
+      peers: this.#compiledPeers,
+      notInternet: distinct(notInternet(this.#policy)),
     };
   }
 
@@ -136,7 +124,7 @@ class Compiler {
     const inbound = `${name}/inbound`;
     this.#addRuleSet(name, [
       ...this.#serviceRules(site.inbound),
-      ...(exit === null ? [] : this.#rules(allow(exit, BOTH_LEGS), { to: 'internet', traffic: [] }, [])),
+      ...(exit === null ? [] : rulesOf(allow(exit, BOTH_LEGS), { to: 'internet', traffic: [] }, [])),
     ]);
     this.#addRuleSet(outbound, this.#outboundRules(site));
     this.#addRuleSet(
@@ -165,10 +153,7 @@ class Compiler {
       ...this.#accessRules(peer.allow, 'allow'),
     ]);
     if (peer.routeVia !== null) {
-      this.#addRuleSet(
-        via,
-        this.#rules(allow(peer.routeVia, BOTH_LEGS), { to: 'internet', traffic: [] }, []),
-      );
+      this.#addRuleSet(via, rulesOf(allow(peer.routeVia, BOTH_LEGS), { to: 'internet', traffic: [] }, []));
     }
     const networks = this.#networksOf.get(peer.name) ?? [];
     const subnets = this.#sites.get(peer.name)?.subnets ?? [];
@@ -182,9 +167,9 @@ class Compiler {
       isPeer: true,
       networks: networks.map(({ id }) => id),
       reachesMembers: profile?.peers !== 'none',
-      reachesPeers: profile?.peers === 'all' ? this.#note(profile.peersRule) : null,
-      reachesNode: networks[0] === undefined ? null : this.#note(networks[0]),
-      internet: profile === null || profile.internet === null ? null : this.#note(profile.internet),
+      reachesPeers: profile?.peers === 'all' ? profile.peersRule.name : null,
+      reachesNode: networks[0] === undefined ? null : networks[0].name,
+      internet: profile === null || profile.internet === null ? null : profile.internet.name,
     });
     this.#compiledPeers.set(peer.name, {
       publicKey: peer.publicKey,
@@ -213,7 +198,7 @@ class Compiler {
     const destinations = subnets.length === 0 ? (['any'] as const) : subtractPrefixes(EVERYTHING, subnets);
     this.#addRuleSet(
       SELF,
-      destinations.flatMap((to) => this.#rules(head, { to, traffic: [] }, [])),
+      destinations.flatMap((to) => rulesOf(head, { to, traffic: [] }, [])),
     );
     this.#subjects.set(SELF, nobody(this.#existing(...this.#outboundSets(), SELF)));
   }
@@ -231,16 +216,16 @@ class Compiler {
   #outboundRules({ subnets, outbound, outboundRule }: Site): CompiledRule[] {
     if (outbound === 'none') return [];
     if (outbound === 'any') {
-      return subnets.flatMap((to) => this.#rules(allow(outboundRule, OUT), { to, traffic: [] }, []));
+      return subnets.flatMap((to) => rulesOf(allow(outboundRule, OUT), { to, traffic: [] }, []));
     }
-    return outbound.flatMap((row) => this.#rules(allow(row, OUT), { to: row.to, traffic: [] }, row.traffic));
+    return outbound.flatMap((row) => rulesOf(allow(row, OUT), { to: row.to, traffic: [] }, row.traffic));
   }
 
   #reachRules(peer: PolicyPeer): CompiledRule[] {
     const destinations = [...peer.addresses.map(hostPrefix), ...peer.routes];
     return peer.reachableFrom.flatMap((row) => {
       const head = { ...allow(row, OUT), from: row.from === 'any' ? null : row.from };
-      return destinations.flatMap((to) => this.#rules(head, { to, traffic: [] }, row.traffic));
+      return destinations.flatMap((to) => rulesOf(head, { to, traffic: [] }, row.traffic));
     });
   }
 
@@ -252,23 +237,26 @@ class Compiler {
       return from.kind !== 'site' || from.name === site ? [null] : [];
     });
     return froms.flatMap((from) =>
-      this.#rules({ ...allow(row, IN), from }, { to: 'self', traffic: [] }, row.traffic),
+      rulesOf({ ...allow(row, IN), from }, { to: 'self', traffic: [] }, row.traffic),
     );
   }
 
   #serviceRules(refs: readonly ServiceRef[]): CompiledRule[] {
     return refs.flatMap((ref) =>
       this.#destinations({ kind: 'service', name: ref.service }).flatMap((destination) =>
-        this.#rules(allow(ref, BOTH_LEGS), destination, []),
+        rulesOf(allow(ref, BOTH_LEGS), destination, []),
       ),
     );
   }
 
   #accessRules(rows: readonly AccessRow[], action: CompiledRule['action']): CompiledRule[] {
-    return rows.flatMap((row) => {
-      const head: RuleHead = { rule: row, action, legs: BOTH_LEGS, from: row.from };
-      return this.#destinations(row.to).flatMap((to) => this.#rules(head, to, row.traffic));
-    });
+    const rules: CompiledRule[] = []; // filled in place: a policy has tens of thousands of these rows
+    for (const row of rows) {
+      for (const destination of this.#destinations(row.to)) {
+        addRules(rules, { rule: row, action, legs: BOTH_LEGS, from: row.from }, destination, row.traffic);
+      }
+    }
+    return rules;
   }
 
   #destinations(to: Target): readonly Destination[] {
@@ -292,22 +280,6 @@ class Compiler {
     }
   }
 
-  /** One rule for each kind of traffic that the row and its destination have in common; none where the versions differ. */
-  #rules(
-    { rule, action, legs, from }: RuleHead,
-    { to, traffic }: Destination,
-    own: readonly Traffic[],
-  ): CompiledRule[] {
-    if (from !== null && typeof to !== 'string' && from.address.version !== to.address.version) return [];
-    const head = { rule: this.#note(rule), action, legs, to, ...(from === null ? {} : { from }) };
-    const common = bothTraffic(traffic, own);
-    if (common === null) return [head];
-    return common.map(({ protocol, first, last }) => {
-      const isAll = first === 0 && last === MOST_PORT;
-      return isAll ? { ...head, protocol } : { ...head, protocol, ports: [first, last] as const };
-    });
-  }
-
   /** Sets without rules are left out. */
   #addRuleSet(name: string, rules: readonly CompiledRule[]): void {
     if (rules.length > 0) this.#ruleSets.set(name, rules);
@@ -316,10 +288,32 @@ class Compiler {
   #existing(...names: readonly string[]): string[] {
     return names.filter((name) => this.#ruleSets.has(name));
   }
+}
 
-  #note({ name, place }: Rule): RuleName {
-    this.#places.set(name, place);
-    return name;
+function rulesOf(head: RuleHead, destination: Destination, traffic: readonly Traffic[]): CompiledRule[] {
+  const rules: CompiledRule[] = [];
+  addRules(rules, head, destination, traffic);
+  return rules;
+}
+
+/** Adds a rule for each kind of traffic that a row and its destination have in common; none where the versions differ. */
+function addRules(
+  rules: CompiledRule[],
+  { rule, action, legs, from }: RuleHead,
+  { to, traffic }: Destination,
+  own: readonly Traffic[],
+): void {
+  if (from !== null && typeof to !== 'string' && from.address.version !== to.address.version) return;
+  const plain = { rule: rule.name, action, legs, to };
+  const head = from === null ? plain : { ...plain, from };
+  const common = bothTraffic(traffic, own);
+  if (common === null) {
+    rules.push(head);
+    return;
+  }
+  for (const { protocol, first, last } of common) {
+    const isAll = first === 0 && last === MOST_PORT;
+    rules.push(isAll ? { ...head, protocol } : { ...head, protocol, ports: [first, last] });
   }
 }
 

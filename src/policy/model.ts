@@ -187,6 +187,39 @@ export type InboundSource =
   | { readonly kind: 'prefix'; readonly prefix: IpPrefix };
 
 /** What stands for the row by which this node may open flows: there is none to write. */
-export function selfRule({ rule }: Policy): Rule {
+export function selfRule({ rule }: Pick<Policy, 'rule'>): Rule {
   return { name: 'self', place: rule.place };
+}
+
+/** Every rule of a policy, once: what the core names in a decision or a counter, and where it is written. */
+export function rulesOf({ rule, peers, profiles, networks, sites, services, inbound }: Policy): Rule[] {
+  return [
+    rule,
+    ...peers.flatMap((peer) => [
+      peer.rule,
+      ...peer.allow,
+      ...peer.deny,
+      ...peer.reachableFrom,
+      ...(peer.routeVia === null ? [] : [peer.routeVia]),
+    ]),
+    ...profiles.flatMap((profile) => [
+      profile,
+      profile.peersRule,
+      ...profile.services,
+      ...profile.allow,
+      ...profile.deny,
+      ...(profile.internet === null ? [] : [profile.internet]),
+    ]),
+    ...networks,
+    ...sites.flatMap((site) => [
+      site,
+      site.outboundRule,
+      ...site.inbound,
+      ...(typeof site.outbound === 'string' ? [] : site.outbound),
+      ...(site.providesExit === null ? [] : [site.providesExit]),
+    ]),
+    ...services,
+    ...inbound,
+    selfRule({ rule }),
+  ];
 }

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { compile } from '../../../src/policy/compile.ts';
 import { Evaluator } from '../../../src/policy/evaluate.ts';
+import { rulesOf } from '../../../src/policy/model.ts';
 import { anyCrossing, anyPolicy, OWN } from './arbitrary.ts';
 import { judgeCompiled } from './judge-compiled.ts';
 
@@ -12,7 +13,8 @@ test('compiled and model give one verdict, at one stage, by one row', () => {
   fc.assert(
     fc.property(anyPolicy, packets, (policy, crossings) => {
       const evaluator = new Evaluator(policy, OWN);
-      const { policy: compiled, places } = compile(policy);
+      const compiled = compile(policy);
+      const places = new Map(rulesOf(policy).map(({ name, place }) => [name, place]));
       for (const crossing of crossings) {
         const { verdict, stage, rule } = evaluator.judge(crossing);
         const wanted = { verdict, stage, rule: stage === 'default' ? null : rule.name };
