@@ -45,6 +45,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'firewall',
+          include: ['test/firewall/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
           name: 'slow',
           include: ['test/slow/**/*.test.ts'],
           fileParallelism: false,

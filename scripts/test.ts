@@ -32,6 +32,7 @@ const phases: readonly Phase[] = [
   { name: 'rust', run: rust },
   { name: 'native', run: () => vitest(['native'], 'in namespaces') },
   { name: 'pair', run: () => inHalves('pair') },
+  { name: 'firewall', run: () => inHalves('firewall') },
   { name: 'attack', run: () => vitest(['attack'], 'in namespaces') },
   { name: 'faults', run: () => vitest(['faults'], 'in namespaces') },
   { name: 'interop', run: () => inHalves('interop') },

@@ -63,6 +63,9 @@ export const ERROR_CODES = {
   ERR_JOIN_CLOCK: 'The clocks of a node that joins and of the one that invited it are too far apart.',
   ERR_JOIN_UNREACHABLE: 'The node that sent an invite does not answer.',
   ERR_JOIN_REFUSED: 'The node that sent an invite cannot take the new one in.',
+  ERR_FIREWALL_BACKEND: 'Nothing on this host can apply the rules that the file asks for.',
+  ERR_FIREWALL_COMMAND: 'A command that reads or changes the rules of the host failed, hung or is missing.',
+  ERR_FIREWALL_CONFIRM: 'Rules that had to be confirmed were not, and were taken back.',
   ERR_BENCH_RESULT:
     'A saved result of the benchmark cannot be read, or is not one that this version understands.',
   ERR_BENCH_MACHINE:
@@ -139,6 +142,29 @@ export class UsageError extends RingfenceError {
 /** A node that cannot start, or ended without being asked to. */
 export class NodeError extends RingfenceError {
   override readonly name = 'NodeError';
+}
+
+/** Which command on the host's rules failed, and what it left. */
+export interface FirewallFailure {
+  readonly phase: 'detect' | 'apply' | 'open' | 'remove';
+  /** With its arguments. */
+  readonly command: string;
+  /** Of what it was given on standard input, the line it names, counted from 1; null where it names none. */
+  readonly line: number | null;
+  readonly stderr: string;
+  /** Whether the rules from before still stand. */
+  readonly restored: boolean;
+}
+
+/** The host's rules could not be read or changed. */
+export class FirewallError extends RingfenceError {
+  override readonly name = 'FirewallError';
+  readonly failure: FirewallFailure;
+
+  constructor(code: ErrorCode, message: string, failure: FirewallFailure, details: ErrorDetails = {}) {
+    super(code, message, details);
+    this.failure = failure;
+  }
 }
 
 /** What the process returns: 0 fine, 1 failed while running, 2 wrong usage or configuration. */

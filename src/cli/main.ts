@@ -26,6 +26,7 @@ const COMMANDS: Readonly<Record<string, Registration>> = {
   'log-level': async (program) => (await import('./log-level.ts')).registerLogLevel(program),
   explain: async (program) => (await import('./explain.ts')).registerExplain(program),
   policy: async (program) => (await import('./policy.ts')).registerPolicy(program),
+  firewall: async (program) => (await import('./firewall.ts')).registerFirewall(program),
   bench: async (program) => (await import('./bench.ts')).registerBench(program),
   genkey: async (program) => (await import('./keys.ts')).registerGenkey(program),
   genpsk: async (program) => (await import('./keys.ts')).registerGenpsk(program),

@@ -43,7 +43,8 @@ export function checkDraft(draft: Draft, report: Report): void {
     checkReachable(draft, peer, report);
     checkEndpointCount(draft, peer, report);
   }
-  checkFirewall({ root: draft.root, section: draft.firewall, peers: draft.peers }, report);
+  const { firewall, root, peers } = draft;
+  checkFirewall({ root, section: firewall, peers, listenPort: draft.interface.listen_port ?? 0 }, report);
 }
 
 /** Linux takes IPv6 off an interface of a smaller MTU, without a word. */

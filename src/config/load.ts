@@ -172,6 +172,8 @@ function configOf(draft: Draft, report: Report): NodeConfig {
               fields: completeSection(peerSchema, fields),
             })),
             addresses,
+            interface: name,
+            listenPort: listen_port,
           }),
     places: placesOf(draft, report),
   };

@@ -90,13 +90,18 @@ export function readValue(
   return undefined;
 }
 
-/** Sections by names that the file chooses. One with a wrong name or value is there all the same, so that what names it is not a second problem. */
+/** Sections, or values, by names that the file chooses. One with a wrong name or value is there all the same, so that what names it is not a second problem. */
 function readNamed(report: Report, { keyType, valueType }: z.ZodRecord, map: MapTree, path: Path): unknown {
   const values: Record<string, unknown> = {};
   for (const [name, { offset, value }] of map.entries) {
     const valuePath = [...path, name];
     const isName =
       readValue(report, keyType, { kind: 'scalar', offset, value: name }, valuePath) !== undefined;
+    if (!(valueType instanceof z.ZodObject)) {
+      const read = readValue(report, valueType, value, valuePath);
+      if (isName && read !== undefined) values[name] = read;
+      continue;
+    }
     const read =
       asMap(report, value, valuePath, keysOf(valueType)) &&
       readValue(report, valueType, value, valuePath, offset);

@@ -9,6 +9,7 @@ import { quote } from '../quote.ts';
 import type { Path, Report } from '../report.ts';
 import type { Fields } from '../section.ts';
 import { offsetIn, type Tree } from '../tree.ts';
+import { checkHost, type HostDraft } from './host-checks.ts';
 import { type NamedTarget, TARGET_WORDS } from './rows.ts';
 import type { firewallSchema, networkSchema, profileSchema, serviceSchema, siteSchema } from './schema.ts';
 
@@ -18,6 +19,8 @@ export interface FirewallDraft {
   /** Where the file has such a section. */
   readonly section: Fields<typeof firewallSchema> | undefined;
   readonly peers: readonly PeerDraft[];
+  /** Of this node; 0: any. */
+  readonly listenPort: number;
 }
 
 type ServiceDraft = Fields<typeof serviceSchema>;
@@ -29,7 +32,20 @@ const PEER_KEYS = ['profile', 'allow', 'deny', 'reachable_from', 'route_via'] as
 
 export function checkFirewall(draft: FirewallDraft, report: Report): void {
   if (draft.section === undefined) checkNoPolicy(draft, report);
-  else new Checks(draft, draft.section, report).run();
+  else {
+    new Checks(draft, draft.section, report).run();
+    checkHost(hostDraft(draft, draft.section), report);
+  }
+}
+
+function hostDraft({ root, peers, listenPort }: FirewallDraft, section: HostDraft['section']): HostDraft {
+  return {
+    root,
+    section,
+    listenPort,
+    peers: new Set(peers.map(({ name }) => name)),
+    sites: new Set(Object.keys(section.sites ?? {})),
+  };
 }
 
 /** Without the section nothing would enforce these keys: whoever wrote them believes that something does. */

@@ -2,8 +2,10 @@
 
 import type { z } from 'zod';
 import type { Place } from '../../errors.ts';
+import type { HostPolicy } from '../../policy/host.ts';
 import type {
   AccessRow,
+  InboundRow,
   Policy,
   PolicyPeer,
   Profile,
@@ -17,6 +19,7 @@ import type {
 import type { Path, Report } from '../report.ts';
 import type { InterfaceConfig, peerSchema } from '../schema.ts';
 import { offsetIn, type Tree } from '../tree.ts';
+import { HOST_KEYS, hostPolicyOf } from './host.ts';
 import type { accessRowSchema, NamedTarget } from './rows.ts';
 import type {
   FirewallConfig,
@@ -41,6 +44,9 @@ export interface PolicySource {
   readonly section: Section;
   readonly peers: readonly SourcePeer[];
   readonly addresses: InterfaceConfig['addresses'];
+  /** Of the tunnel. */
+  readonly interface: string;
+  readonly listenPort: number;
 }
 
 export function firewallOf(source: PolicySource): FirewallConfig {
@@ -49,6 +55,7 @@ export function firewallOf(source: PolicySource): FirewallConfig {
     place: builder.place(['firewall']),
     network: source.section.network ?? null,
     policy: builder.policy(),
+    host: builder.host(),
     unenforced: builder.unenforced(),
   };
 }
@@ -82,8 +89,36 @@ class Builder {
       profiles: Object.entries(section.profiles).map(([id, fields]) => this.#profile(id, fields)),
       networks,
       sites: Object.entries(section.sites).map(([peer, fields]) => this.#site(peer, fields)),
-      inbound: [],
+      inbound: this.#inbound(),
     };
+  }
+
+  /** Null where the section says nothing of the host. */
+  host(): HostPolicy | null {
+    const { section, interface: name } = this.#source;
+    return this.#has(HOST_KEYS)
+      ? hostPolicyOf(section.network ?? name.replaceAll(/\W/g, '_'), section)
+      : null;
+  }
+
+  /** Whether one of these keys is written in the section. */
+  #has(keys: readonly string[]): boolean {
+    const { root } = this.#source;
+    const own = root.kind === 'map' ? root.entries.get('firewall')?.value : undefined;
+    return own?.kind === 'map' && keys.some((key) => own.entries.has(key));
+  }
+
+  /** What may reach this node through the tunnel, as the core's filter has to know it, too. */
+  #inbound(): InboundRow[] {
+    const { section, listenPort } = this.#source;
+    return section.host.inbound.map(({ proto, port, from }, i) => {
+      const ports = port === 'listen' ? { first: listenPort, last: listenPort } : port;
+      return {
+        ...this.#rule(['firewall', 'host', 'inbound', i]),
+        from,
+        traffic: [{ protocol: proto === 'tcp' ? 6 : 17, ...ports }],
+      };
+    });
   }
 
   /** What the file asks for and nothing does yet, in file order within each kind. */
@@ -94,6 +129,7 @@ class Builder {
       if (isThere) found.push({ place: this.place(path), what });
     };
     note(true, ['firewall'], 'a policy');
+    note(section.host.backend === 'iptables', ['firewall', 'host', 'backend'], 'the backend iptables');
     for (const [id, { dns }] of Object.entries(section.services)) {
       note(dns !== undefined, ['firewall', 'services', id, 'dns'], 'names of services');
     }

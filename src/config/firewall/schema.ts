@@ -5,9 +5,11 @@ import { parseHostName } from '../../address/endpoint.ts';
 import { type Parsed, parseIp } from '../../address/ip.ts';
 import { parsePrefix } from '../../address/prefix.ts';
 import type { Place } from '../../errors.ts';
+import type { HostPolicy } from '../../policy/host.ts';
 import type { Policy } from '../../policy/model.ts';
 import { keyFacts, list, text } from '../facts.ts';
 import { parseQuota, parseRate } from './amounts.ts';
+import { hostSchema, leakGuardSchema, mssSchema, natSchema, processSchema } from './host.ts';
 import { nameOf } from './peer.ts';
 import { accessRowSchema, outboundRowSchema, POLICY_NAME, prefixFacts, traffic } from './rows.ts';
 
@@ -18,6 +20,8 @@ export interface FirewallConfig {
   /** What marks the rules of this node on the host; null: the name of the interface. */
   readonly network: string | null;
   readonly policy: Policy;
+  /** The rules of the host; null where the section has none of their keys. */
+  readonly host: HostPolicy | null;
   /** What this version reads but cannot do: such a file may be explained, and is not run. */
   readonly unenforced: readonly Unenforced[];
 }
@@ -256,6 +260,11 @@ export const firewallSchema = z.strictObject({
     'Networks behind peers that have rights of their own. The name is that of the peer.',
     'cellb',
   ),
+  host: hostSchema,
+  leak_guard: leakGuardSchema,
+  nat: natSchema,
+  process: processSchema,
+  mss: mssSchema,
 });
 
 function parseFileName(value: string): Parsed<string> {

@@ -1,0 +1,141 @@
+// `ringfence firewall show|apply|remove|diff`: the host's rules of a configuration, without a node.
+
+import { createInterface } from 'node:readline';
+import type { Command } from 'commander';
+import { loadDocument } from '../config/load.ts';
+import type { NodeConfig } from '../config/schema.ts';
+import { runDirectory } from '../control/node-socket.ts';
+import { FirewallError, RingfenceError, UsageError } from '../errors.ts';
+import { HostFirewall, type HostFirewallOptions } from '../firewall/host-firewall.ts';
+import { compareWithHost, renderRules } from '../firewall/shown.ts';
+import { createLog } from '../log.ts';
+import { hostFacts } from '../node/host-facts.ts';
+
+const MOST_CONFIRM_SECONDS = 3600;
+
+export function registerFirewall(program: Command): void {
+  const firewall = program
+    .command('firewall')
+    .summary("show, apply or remove the host's rules of a configuration")
+    .description("The host's own rules: what `ringfence run` puts in force before the tunnel comes up.");
+  firewall
+    .command('show')
+    .summary('print the rules of FILE, and change nothing')
+    .argument('<file>', 'the configuration, such as ringfence.yaml')
+    .option('--backend <name>', 'for nft, or for a person to read: nft or print', 'nft')
+    .action((file: string, { backend }: { backend: string }) => show(file, backend));
+  firewall
+    .command('apply')
+    .summary('put the rules of FILE in force')
+    .description('Puts the rules of FILE in place of those of its network, in one transaction.')
+    .argument('<file>', 'the configuration, such as ringfence.yaml')
+    .option(
+      '--confirm-timeout <seconds>',
+      'take them back unless Enter is pressed within so many seconds',
+      parseSeconds,
+    )
+    .action((file: string, { confirmTimeout }: { confirmTimeout?: number }) => apply(file, confirmTimeout));
+  firewall
+    .command('remove')
+    .summary('take the rules of FILE, or of a network, out of the host')
+    .description(
+      'Removes every rule, route and kernel parameter of a network. What is not there is no failure.',
+    )
+    .argument('<file>', 'the configuration, or the name of a network as in firewall.network')
+    .action(remove);
+  firewall
+    .command('diff')
+    .summary('say what applying FILE would change')
+    .argument('<file>', 'the configuration, such as ringfence.yaml')
+    .action(diff);
+}
+
+function show(file: string, backend: string): void {
+  if (backend !== 'nft' && backend !== 'print') {
+    throw new UsageError('ERR_USAGE', `there is no backend ${backend} to show`, {
+      hint: 'write nft or print',
+    });
+  }
+  const { policy, facts } = optionsOf(file);
+  process.stdout.write(renderRules(policy, facts, backend));
+}
+
+async function apply(file: string, confirmSeconds: number | undefined): Promise<void> {
+  const options = optionsOf(file);
+  const undo = confirmSeconds === undefined ? null : await HostFirewall.snapshot(options);
+  const firewall = await HostFirewall.apply(options);
+  const { table, notEnforced } = await firewall.status();
+  process.stdout.write(`table inet ${table} is in force\n`);
+  for (const sentence of notEnforced) process.stdout.write(`not enforced: ${sentence}\n`);
+  if (undo === null || confirmSeconds === undefined) return;
+  if (await isConfirmed(confirmSeconds)) return;
+  await undo();
+  throw new RingfenceError(
+    'ERR_FIREWALL_CONFIRM',
+    'nobody confirmed the rules: what was there before is back',
+    {
+      hint: 'press Enter in time, if you still can',
+    },
+  );
+}
+
+/** Whoever is cut off by the rules cannot press a key. */
+async function isConfirmed(seconds: number): Promise<boolean> {
+  process.stderr.write(`press Enter within ${seconds} s to keep them\n`);
+  const lines = createInterface({ input: process.stdin });
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), seconds * 1000);
+  lines.once('line', () => resolve(true));
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    lines.close();
+    process.stdin.unref();
+  }
+}
+
+async function remove(target: string): Promise<void> {
+  const network = /^[a-z][a-z0-9_]{0,14}$/.test(target) ? target : optionsOf(target).policy.network;
+  await HostFirewall.remove({ network, runDirectory: runDirectory() });
+  process.stdout.write(`network ${network} has no rules on this host\n`);
+}
+
+async function diff(file: string): Promise<void> {
+  const { policy, facts } = optionsOf(file);
+  const lines = await compareWithHost(policy, facts);
+  process.stdout.write(lines.length === 0 ? 'no difference\n' : `${lines.join('\n')}\n`);
+}
+
+function optionsOf(file: string): HostFirewallOptions {
+  const config: NodeConfig = loadDocument(file);
+  const policy = config.firewall?.host;
+  if (policy === null || policy === undefined) {
+    throw new UsageError('ERR_USAGE', `${file} says nothing of the host's rules`, {
+      hint: 'write firewall: {version: 1, host: {}} for those that guard the overlay',
+    });
+  }
+  if (policy.backend === 'iptables') {
+    throw new FirewallError(
+      'ERR_FIREWALL_BACKEND',
+      'this version applies rules by nft only',
+      { phase: 'detect', command: 'iptables', line: null, stderr: '', restored: true },
+      { hint: 'write backend: nft, or auto' },
+    );
+  }
+  return {
+    policy,
+    facts: hostFacts(config),
+    log: createLog({ level: 'silent' }),
+    runDirectory: runDirectory(),
+  };
+}
+
+function parseSeconds(value: string): number {
+  const seconds = Number(value);
+  if (Number.isInteger(seconds) && seconds >= 1 && seconds <= MOST_CONFIRM_SECONDS) return seconds;
+  throw new UsageError(
+    'ERR_USAGE',
+    `"${value}" is not a number of seconds from 1 to ${MOST_CONFIRM_SECONDS}`,
+  );
+}

@@ -1,0 +1,170 @@
+// Notices at once when somebody takes the rules away, by `nft monitor`, and has them put back. The kernel tells which process
+// did it. Two programs that put back their rules in turn would never end: after a few times it waits longer and longer.
+
+import { createInterface } from 'node:readline';
+import { execa } from 'execa';
+import { messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+
+export interface RulesetGuardOptions {
+  /** The table of ours, in family `inet`. */
+  readonly table: string;
+  /** How the comments of our rules in chains of others begin. */
+  readonly mark: string;
+  readonly log: Log;
+  /** Puts the table back where it is not as we left it, and says whether it was not. `mayAct`: else it only says. */
+  readonly restoreTable: (mayAct: boolean) => Promise<boolean>;
+  /** Puts openings back where they are missing, and says whether any was. */
+  readonly restoreOpenings: () => Promise<boolean>;
+}
+
+/** Others change their rules in many small steps: their chains are looked at so long after the first. */
+const SETTLE_MS = 200;
+/** So often in a minute is an accident; more often is a fight. */
+const FIGHT_COUNT = 5;
+const FIGHT_WINDOW_MS = 60_000;
+const FIRST_PAUSE_MS = 2_000;
+const LAST_PAUSE_MS = 60_000;
+/** The monitor dies when events overrun its socket (ENOBUFS): it is started again, and what it missed is looked at. */
+const MONITOR_RETRY_MS = 500;
+
+/** A line of the monitor about what a table holds. An `update` of a dynamic set is no business of ours. */
+const TOUCH =
+  /^(?:add|insert|replace|delete|destroy) (?:table|chain|rule|set|map|element|counter) inet (\S+)/;
+
+export class RulesetGuard implements AsyncDisposable {
+  readonly #options: RulesetGuardOptions;
+  readonly #end = new AbortController();
+  /** When the rules were put back lately. */
+  #times: number[] = [];
+  #lastMs = 0;
+  #pauseMs = 0;
+  #restored = 0;
+  /** Work on the rules, one after the other. */
+  #work: Promise<void> = Promise.resolve();
+  #settling: NodeJS.Timeout | null = null;
+  #resting: NodeJS.Timeout | null = null;
+  #running: Promise<void> = Promise.resolve();
+  /** The lines of a generation that has not ended. */
+  #touchesTable = false;
+
+  private constructor(options: RulesetGuardOptions) {
+    this.#options = options;
+  }
+
+  /** Settles when the monitor runs. */
+  static async start(options: RulesetGuardOptions): Promise<RulesetGuard> {
+    const guard = new RulesetGuard(options);
+    guard.#running = guard.#monitor();
+    return guard;
+  }
+
+  /** How often the rules were put back. */
+  get restored(): number {
+    return this.#restored;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#end.abort();
+    if (this.#settling !== null) clearTimeout(this.#settling);
+    if (this.#resting !== null) clearTimeout(this.#resting);
+    await this.#running;
+    await this.#work;
+  }
+
+  async #monitor(): Promise<void> {
+    const { signal } = this.#end;
+    while (!signal.aborted) {
+      const child = execa('nft', ['monitor'], {
+        stdin: 'ignore',
+        buffer: false,
+        reject: false,
+        cancelSignal: signal,
+        env: { LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+      });
+      // What happened before it listened.
+      this.#do(async () => await this.#restoreTable('somebody'));
+      for await (const line of createInterface({ input: child.stdout })) this.#read(line);
+      await child;
+      if (!signal.aborted) await this.#pause(MONITOR_RETRY_MS);
+    }
+  }
+
+  #read(line: string): void {
+    const { table } = this.#options;
+    const [, pid = '', program = ''] = /^# new generation \d+ by process (\d+) \((.*)\)/.exec(line) ?? [];
+    if (pid === '') {
+      if (TOUCH.exec(line)?.[1] === table) this.#touchesTable = true;
+      return;
+    }
+    const isTouched = this.#touchesTable;
+    this.#touchesTable = false;
+    const who = `${program} (process ${pid})`;
+    if (isTouched) this.#do(async () => await this.#restoreTable(who));
+    this.#settle(who);
+  }
+
+  async #restoreTable(who: string): Promise<void> {
+    const { log, table } = this.#options;
+    if (this.#resting !== null) return;
+    const isFight = this.#isFight();
+    if (!(await this.#options.restoreTable(!isFight))) return;
+    if (isFight) return this.#rest(who);
+    this.#restored += 1;
+    this.#lastMs = performance.now();
+    this.#times.push(this.#lastMs);
+    log.warn(`${who} changed the table inet ${table}: it is put back`);
+  }
+
+  /** Leaves the field to the other for a while, each time for longer. */
+  #rest(who: string): void {
+    this.#pauseMs = Math.min(Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2), LAST_PAUSE_MS);
+    const seconds = this.#pauseMs / 1000;
+    this.#options.log.error(
+      `${who} keeps changing the table inet ${this.#options.table}: it is put back again in ${seconds} s. Which program is it, and why?`,
+    );
+    this.#resting = setTimeout(() => {
+      this.#resting = null;
+      this.#times = [];
+      this.#do(async () => await this.#restoreTable(who));
+    }, this.#pauseMs);
+  }
+
+  #isFight(): boolean {
+    const now = performance.now();
+    this.#times = this.#times.filter((time) => now - time < FIGHT_WINDOW_MS);
+    if (now - this.#lastMs > FIGHT_WINDOW_MS) this.#pauseMs = 0;
+    return this.#times.length >= FIGHT_COUNT;
+  }
+
+  /** Chains of others are looked at once they have had time to finish. */
+  #settle(who: string): void {
+    if (this.#settling !== null) return;
+    this.#settling = setTimeout(() => {
+      this.#settling = null;
+      this.#do(async () => {
+        if (!(await this.#options.restoreOpenings())) return;
+        this.#restored += 1;
+        this.#options.log.warn(
+          `${who} changed its rules: the openings of ${this.#options.mark} are put back`,
+        );
+      });
+    }, SETTLE_MS);
+  }
+
+  #do(work: () => Promise<void>): void {
+    this.#work = this.#work.then(work).catch((error: unknown) => {
+      this.#options.log.error(`the host's rules could not be put back: ${messageOf(error)}`);
+    });
+  }
+
+  async #pause(milliseconds: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.#end.signal.addEventListener('abort', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+}

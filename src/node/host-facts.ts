@@ -1,0 +1,39 @@
+// What the host's rules depend on beside the policy, from the configuration and from the host.
+
+import { networkInterfaces } from 'node:os';
+import type { IpAddress } from '../address/ip.ts';
+import { hostPrefix, networkOf, parseInterface } from '../address/prefix.ts';
+import type { NodeConfig } from '../config/schema.ts';
+import type { Connected, HostFacts } from '../firewall/facts.ts';
+
+/** `resolved`: what the names of `firewall.process` stand for, as far as that is known. */
+export function hostFacts(
+  config: NodeConfig,
+  resolved: ReadonlyMap<string, readonly IpAddress[]> = new Map(),
+): HostFacts {
+  const { interface: own, peers, firewall } = config;
+  return {
+    interface: own.name,
+    listenPort: own.listenPort,
+    overlay: [
+      ...own.addresses.map(networkOf),
+      ...peers.flatMap(({ addresses }) => addresses.map(hostPrefix)),
+    ],
+    ownAddresses: own.addresses.map(({ address }) => address),
+    peers: new Map(peers.map(({ name, addresses }) => [name, addresses])),
+    sites: new Map((firewall?.policy.sites ?? []).map(({ peer, subnets }) => [peer, subnets])),
+    connected: connectedNetworks(own.name),
+    resolved,
+  };
+}
+
+/** Every interface that is up has its networks here, but the loopback and the tunnel. */
+function connectedNetworks(tunnel: string): Connected[] {
+  return Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
+    addresses.flatMap(({ internal, cidr }): Connected[] => {
+      if (internal || name === tunnel || cidr === null) return [];
+      const parsed = parseInterface(cidr);
+      return parsed.ok ? [{ interface: name, prefix: networkOf(parsed.value) }] : [];
+    }),
+  );
+}

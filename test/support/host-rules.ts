@@ -1,0 +1,69 @@
+// The host's rules of a configuration, as a process inside a namespace: a line of JSON on standard input asks, a line of JSON
+// answers. What runs is the program's own engine, watch included. Driven by overlay-host.ts.
+
+import { createInterface } from 'node:readline';
+import { loadDocument } from '../../src/config/load.ts';
+import { FirewallError, messageOf } from '../../src/errors.ts';
+import { HostFirewall, type HostFirewallOptions } from '../../src/firewall/host-firewall.ts';
+import { createLog } from '../../src/log.ts';
+import { hostFacts } from '../../src/node/host-facts.ts';
+
+type Request = {
+  readonly id: number;
+  readonly op: 'start' | 'update' | 'stop' | 'status' | 'resolve';
+  readonly file?: string;
+  readonly names?: Readonly<Record<string, readonly string[]>>;
+};
+
+const [runDirectory = ''] = process.argv.slice(2);
+let firewall: HostFirewall | undefined;
+
+function optionsOf(file: string): HostFirewallOptions {
+  const config = loadDocument(file);
+  const policy = config.firewall?.host;
+  if (policy === null || policy === undefined) throw new Error(`${file} has no rules of the host`);
+  return { policy, facts: hostFacts(config), log: createLog(), runDirectory };
+}
+
+async function handle({ op, file = '', names = {} }: Request): Promise<unknown> {
+  switch (op) {
+    case 'start':
+      firewall = await HostFirewall.start(optionsOf(file));
+      return {};
+    case 'update': {
+      const { policy, facts } = optionsOf(file);
+      await firewall?.update(policy, facts);
+      return {};
+    }
+    case 'resolve': {
+      const { parseIp } = await import('../../src/address/ip.ts');
+      const resolved = Object.entries(names).map(([name, texts]) => {
+        const addresses = texts.flatMap((text) => {
+          const parsed = parseIp(text);
+          return parsed.ok ? [parsed.value] : [];
+        });
+        return [name, addresses] as const;
+      });
+      await firewall?.setResolved(new Map(resolved));
+      return {};
+    }
+    case 'stop':
+      await firewall?.stop();
+      return {};
+    case 'status':
+      return await firewall?.status();
+    default:
+      return op satisfies never;
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line) as Request;
+  try {
+    process.stdout.write(`${JSON.stringify({ id: request.id, ok: await handle(request) })}\n`);
+  } catch (error) {
+    const failure = error instanceof FirewallError ? error.failure : null;
+    process.stdout.write(`${JSON.stringify({ id: request.id, error: messageOf(error), failure })}\n`);
+  }
+}
+process.exit(0);

@@ -1,0 +1,205 @@
+// A host with a tunnel, peers behind it, a LAN and the world, for rules that are to be met by packets. The tunnel is a wire of
+// its name to a switch with the peers, so packets are where the rules see them, without handshakes. Every network has its IPv6
+// beside it: fd09::/64, fd07::/64 and 2001:db8:9::/64, with the last numbers of IPv4.
+//
+//   alice 10.9.0.2 ┐                          ┌ lan 192.168.7.1/24 ┬ server .5
+//   bob   10.9.0.3 ┴ switch ─ rf0 10.9.0.1 node                    └ client .6
+//                                             └ wan 203.0.113.1/24 ─ outside .9
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { build, type Host, type Topology } from '../../src/bench/topology.ts';
+import { generateKeyPair } from './keys.ts';
+import type { LineProcess } from './line-process.ts';
+import { Scratch } from './node-process.ts';
+import { NODE } from './traffic.ts';
+
+export type OverlayHost = AsyncDisposable & {
+  readonly topology: Topology;
+  readonly node: Host;
+  readonly alice: Host;
+  readonly bob: Host;
+  readonly server: Host;
+  readonly client: Host;
+  readonly outside: Host;
+};
+
+type Net = { readonly v4: string; readonly v6: string };
+
+export const OVERLAY_NET: Net = { v4: '10.9.0', v6: 'fd09::' };
+export const LAN: Net = { v4: '192.168.7', v6: 'fd07::' };
+export const WAN: Net = { v4: '203.0.113', v6: '2001:db8:9::' };
+
+/** `10.9.0.2` or `fd09::2`. */
+export function at(net: Net, number: number, version: 4 | 6): string {
+  return version === 4 ? `${net.v4}.${number}` : `${net.v6}${number}`;
+}
+
+export async function overlayHost(): Promise<OverlayHost> {
+  return await build(async (topology) => {
+    const names = ['node', 'overlay', 'lan', 'alice', 'bob', 'server', 'client', 'outside'];
+    const [node, overlay, lan, alice, bob, server, client, outside] = (await Promise.all(
+      names.map((name) => topology.host(name)),
+    )) as [Host, Host, Host, Host, Host, Host, Host, Host];
+    await Promise.all([
+      bridged(topology, node, 'rf0', overlay, OVERLAY_NET, [
+        [alice, 2],
+        [bob, 3],
+      ]),
+      bridged(topology, node, 'lan', lan, LAN, [
+        [server, 5],
+        [client, 6],
+      ]),
+      topology
+        .connect(
+          { host: node, device: 'wan', addresses: both(WAN, 1) },
+          { host: outside, device: 'eth0', addresses: both(WAN, 9) },
+        )
+        .then(() => defaultRoute(outside, WAN)),
+    ]);
+    // A hub would tell peers of a shorter way, which a tunnel does not have.
+    await node.sysctl({
+      'net.ipv4.conf.all.send_redirects': 0,
+      'net.ipv4.conf.rf0.send_redirects': 0,
+      'net.ipv4.conf.all.rp_filter': 0,
+    });
+    return { node, alice, bob, server, client, outside };
+  });
+}
+
+/** Several hosts behind one interface of the node, each of which sends everything to it. */
+async function bridged(
+  topology: Topology,
+  node: Host,
+  device: string,
+  bridge: Host,
+  net: Net,
+  members: readonly (readonly [host: Host, number: number])[],
+): Promise<void> {
+  await bridge.ipBatch('link add name br0 type bridge', 'link set br0 up');
+  await topology.connect(
+    { host: node, device, addresses: both(net, 1) },
+    { host: bridge, device: 'node', addresses: [] },
+  );
+  const isTunnel = device === 'rf0';
+  for (const [host, number] of members) {
+    await topology.connect(
+      { host, device: 'eth0', addresses: isTunnel ? single(net, number) : both(net, number) },
+      { host: bridge, device: host.name, addresses: [] },
+    );
+    if (isTunnel) {
+      await host.ipBatch(`route add ${at(net, 1, 4)} dev eth0`, `route add ${at(net, 1, 6)} dev eth0`);
+    }
+    await defaultRoute(host, net);
+  }
+  await bridge.ipBatch(
+    ...['node', ...members.map(([{ name }]) => name)].map((port) => `link set ${port} master br0`),
+  );
+}
+
+async function defaultRoute(host: Host, net: Net): Promise<void> {
+  await host.ipBatch(`route add default via ${at(net, 1, 4)}`, `route add ::/0 via ${at(net, 1, 6)}`);
+}
+
+function both(net: Net, number: number): string[] {
+  return [`${at(net, number, 4)}/24`, `${at(net, number, 6)}/64`];
+}
+
+function single(net: Net, number: number): string[] {
+  return [`${at(net, number, 4)}/32`, `${at(net, number, 6)}/128`];
+}
+
+export type HostStatus = {
+  readonly notEnforced: readonly string[];
+  readonly restored: number;
+  readonly counters: Readonly<Record<string, string>>;
+};
+
+/** The rules of a host: the engine as it runs inside a node. */
+export class HostRules implements AsyncDisposable {
+  readonly process: LineProcess;
+  readonly #scratch: Scratch;
+  readonly #key = generateKeyPair();
+  readonly #peers = [generateKeyPair(), generateKeyPair()];
+  #lastId = 0;
+
+  private constructor(process: LineProcess, scratch: Scratch) {
+    this.process = process;
+    this.#scratch = scratch;
+  }
+
+  static async create(node: Host): Promise<HostRules> {
+    const scratch = await Scratch.create();
+    const program = fileURLToPath(new URL('./host-rules.ts', import.meta.url));
+    return new HostRules(node.spawn(NODE, [program, scratch.path], { isInteractive: true }), scratch);
+  }
+
+  /** The file with this section `firewall`, as both the engine and the program read it. */
+  async file(firewall: object): Promise<string> {
+    const [alice, bob] = this.#peers;
+    const path = join(this.#scratch.path, 'ringfence.yaml');
+    await writeFile(join(this.#scratch.path, 'node.key'), `${this.#key.privateKey}\n`, { mode: 0o600 });
+    const peer = (publicKey: string | undefined, number: number) => ({
+      public_key: publicKey,
+      addresses: [at(OVERLAY_NET, number, 4), at(OVERLAY_NET, number, 6)],
+    });
+    const config = {
+      interface: {
+        name: 'rf0',
+        private_key_file: 'node.key',
+        addresses: both(OVERLAY_NET, 1),
+        listen_port: 51820,
+      },
+      peers: { alice: peer(alice?.publicKey, 2), bob: peer(bob?.publicKey, 3) },
+      firewall: { version: 1, network: 'test', ...firewall },
+    };
+    await writeFile(path, stringify(config));
+    return path;
+  }
+
+  get runDirectory(): string {
+    return this.#scratch.path;
+  }
+
+  async start(firewall: object): Promise<void> {
+    await this.ask({ op: 'start', file: await this.file(firewall) });
+  }
+
+  async update(firewall: object): Promise<void> {
+    await this.ask({ op: 'update', file: await this.file(firewall) });
+  }
+
+  async resolve(names: Readonly<Record<string, readonly string[]>>): Promise<void> {
+    await this.ask({ op: 'resolve', names });
+  }
+
+  async stop(): Promise<void> {
+    await this.ask({ op: 'stop' });
+  }
+
+  async status(): Promise<HostStatus> {
+    return (await this.ask({ op: 'status' })) as HostStatus;
+  }
+
+  async ask(request: object): Promise<unknown> {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    await this.process.write(`${JSON.stringify({ id, ...request })}\n`);
+    const [text] = await this.process.line(new RegExp(`^\\{"id":${id},.*`), 30_000);
+    const answer = JSON.parse(text) as { ok?: unknown; error?: string };
+    if (answer.error !== undefined) throw new Error(answer.error);
+    return answer.ok;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.process[Symbol.asyncDispose]();
+    await this.#scratch[Symbol.asyncDispose]();
+  }
+}
+
+/** What the host has of rules, without counters: equal byte for byte when nothing has changed. */
+export async function ruleset(host: Host): Promise<string> {
+  return await host.exec('nft', ['-s', 'list', 'ruleset']);
+}

@@ -1,0 +1,98 @@
+// Listens and knocks, as a process inside a namespace: a line of JSON on standard input asks, a line of JSON answers. Whoever
+// knocks is told who served it and as whom it was seen. Driven by prober.ts.
+
+import { createSocket } from 'node:dgram';
+import { connect, createServer, isIPv6 } from 'node:net';
+import { createInterface } from 'node:readline';
+
+type Request = {
+  readonly id: number;
+  readonly op: 'listen' | 'knock';
+  readonly protocol: 'tcp' | 'udp';
+  readonly address: string;
+  readonly port: number;
+  readonly waitMs?: number;
+  readonly source?: string;
+};
+
+const [name = ''] = process.argv.slice(2);
+/** What is open stays open until the process ends. */
+const kept: unknown[] = [];
+
+function answer(id: number, result: object): void {
+  process.stdout.write(`${JSON.stringify({ id, ...result })}\n`);
+}
+
+function plain(address: string | undefined): string {
+  return (address ?? '').replace(/^::ffff:/, '');
+}
+
+function listen({ id, protocol, address, port }: Request): void {
+  if (protocol === 'tcp') {
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.write(JSON.stringify({ by: name, as: plain(socket.remoteAddress), at: socket.localPort }));
+      socket.resume();
+    });
+    server.on('error', (error) => answer(id, { error: error.message }));
+    server.listen({ port, host: address, ipv6Only: isIPv6(address) }, () => answer(id, {}));
+    kept.push(server);
+    return;
+  }
+  const socket = createSocket(isIPv6(address) ? { type: 'udp6', ipv6Only: true } : { type: 'udp4' });
+  socket.on('message', (_, from) => {
+    socket.send(JSON.stringify({ by: name, as: plain(from.address), at: port }), from.port, from.address);
+  });
+  socket.on('error', (error) => answer(id, { error: error.message }));
+  socket.bind({ port, address }, () => answer(id, {}));
+  kept.push(socket);
+}
+
+function knock(request: Request): void {
+  const { id, protocol, address, port, source, waitMs = 5_000 } = request;
+  let isDone = false;
+  const done = (result: object): void => {
+    if (isDone) return;
+    isDone = true;
+    clearTimeout(timer);
+    answer(id, result);
+    close();
+  };
+  let timer: NodeJS.Timeout | undefined;
+  /** From when it is on its way: on a busy machine that takes a while. */
+  const wait = (): void => {
+    timer = setTimeout(() => done({ error: 'silence' }), waitMs);
+  };
+  let close = (): void => undefined;
+  if (protocol === 'tcp') {
+    const socket = connect({
+      host: address,
+      port,
+      ...(source === undefined ? {} : { localAddress: source }),
+    });
+    close = () => socket.destroy();
+    setImmediate(wait);
+    socket.on('data', (data) => done(JSON.parse(String(data)) as object));
+    socket.on('error', (error) => done({ error: 'code' in error ? String(error.code) : error.message }));
+    return;
+  }
+  const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
+  close = () => socket.close();
+  socket.on('message', (data) => done(JSON.parse(String(data)) as object));
+  socket.on('error', (error) => done({ error: 'code' in error ? String(error.code) : error.message }));
+  const begin = (): void => {
+    socket.connect(port, address, (error?: Error) => {
+      if (error) return done({ error: error.message });
+      socket.send('knock', wait);
+    });
+  };
+  if (source === undefined) begin();
+  else socket.bind({ address: source }, begin);
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line) as Request;
+  if (request.op === 'listen') listen(request);
+  else knock(request);
+}
+process.exit(0);
