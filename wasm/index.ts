@@ -128,6 +128,7 @@ interface Exports {
   prefer_other_keys(peer: number): number;
   settle_keys(peer: number, other: number): number;
   renew_session(peer: number): number;
+  probe_endpoint(peer: number): number;
   say(peer: number, length: number): number;
   heard(): number;
   set_keepalive(peer: number, seconds: number): number;
@@ -317,6 +318,15 @@ export class Core {
   /** Has a handshake begin with the next tick, also where there is a good session. */
   renewSession(peer: number): void {
     this.#check(this.#exports.renew_session(peer), 'a fresh session');
+  }
+
+  /**
+   * Has a handshake begin with the next tick by an initiation to `endpoint`. Where the peer answers from, it is from then
+   * on; without an answer it stays where it was, and so does its data.
+   */
+  probeEndpoint(peer: number, endpoint: PeerEndpoint): void {
+    this.#writeEndpoint(0, endpoint);
+    this.#check(this.#exports.probe_endpoint(peer), 'an endpoint to try');
   }
 
   /**

@@ -41,7 +41,6 @@ export function checkDraft(draft: Draft, report: Report): void {
   checkPublicKeys(draft, report);
   for (const peer of draft.peers) {
     checkReachable(draft, peer, report);
-    checkEndpointCount(draft, peer, report);
   }
   const { firewall, root, peers } = draft;
   checkFirewall({ root, section: firewall, peers, listenPort: draft.interface.listen_port ?? 0 }, report);
@@ -124,12 +123,6 @@ function checkReachable(draft: Draft, { name, fields }: PeerDraft, report: Repor
     message,
     'give it one, as in addresses: [10.9.0.2]',
   );
-}
-
-function checkEndpointCount(draft: Draft, { name, fields }: PeerDraft, report: Report): void {
-  if (fields.endpoints === undefined || fields.endpoints.length < 2) return;
-  const message = `there are ${fields.endpoints.length} endpoints, but trying several in turn is for a later version`;
-  add(draft, report, 'ERR_CONFIG_UNSUPPORTED', ['peers', name, 'endpoints', 1], message, 'keep one of them');
 }
 
 function add(

@@ -66,7 +66,7 @@ export interface PeerConfig {
   readonly addresses: readonly IpAddress[];
   /** Networks behind it. None is the same in two peers, but one may lie inside another: the longest prefix wins. */
   readonly routes: readonly IpPrefix[];
-  /** None: the peer calls us. At most one for now. */
+  /** None: the peer calls us. The best first. */
   readonly endpoints: readonly Endpoint[];
   /** 0: off. */
   readonly keepaliveSeconds: number;
@@ -193,7 +193,7 @@ export const peerSchema = z.strictObject({
     }),
     {
       description:
-        'Where the peer is reached: an address or a name, and a UDP port. At most one in this version. None: the peer calls us.',
+        'Where the peer is reached: an address or a name, and a UDP port. Several are tried in turn while nobody answers, the first is gone back to once it answers. Names are asked for again when their TTL ends or nobody answers. None: the peer calls us.',
       expected: 'a list, as in [vpn.example.org:51820]',
       example: '[vpn.example.org:51820]',
     },

@@ -33,6 +33,8 @@ export interface LanePeerEdit {
   /** 32 bytes; zeros = none. */
   readonly presharedKey?: Uint8Array;
   readonly endpoint?: LaneEndpoint;
+  /** Where the next initiation goes, to see whether the peer answers there. */
+  readonly probe?: LaneEndpoint;
   readonly keepaliveSeconds?: number;
   readonly otherKeys?: LanePeerKeys;
   readonly prefersOther?: boolean;

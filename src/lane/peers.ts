@@ -87,7 +87,7 @@ export class LanePeers {
     }
   }
 
-  #edit({ id: peer, presharedKey, endpoint, keepaliveSeconds, ...keys }: LanePeerEdit): void {
+  #edit({ id: peer, presharedKey, endpoint, probe, keepaliveSeconds, ...keys }: LanePeerEdit): void {
     const id = this.#ids.get(peer);
     if (id === undefined) return;
     if (presharedKey !== undefined) {
@@ -100,6 +100,7 @@ export class LanePeers {
     if (keys.otherKeys !== undefined) this.#addKeys(id, keys.otherKeys);
     if (keys.prefersOther === true) this.#core.preferOtherKeys(id);
     if (keys.settles !== undefined) this.#core.settleKeys(id, keys.settles);
+    if (probe !== undefined) this.#core.probeEndpoint(id, probe);
     if (keys.renews === true) this.#core.renewSession(id);
   }
 

@@ -6,13 +6,13 @@ import { ipFromBytes } from '../address/ip.ts';
 import { wipe } from '../config/key.ts';
 import { type DeviceChange, ERRNO, type Errno, type PeerEndpoint } from '../control/uapi/change.ts';
 import type { DeviceSnapshot, PeerTraffic, UapiDevice } from '../control/uapi/device.ts';
-import { DeviceModel, MOST_PEERS, type ModelPeer } from '../control/uapi/model.ts';
+import { DeviceModel, MOST_PEERS, type ModelPeer, type PeerKey, peerKey } from '../control/uapi/model.ts';
 import { codeOf, messageOf, NodeError } from '../errors.ts';
 import { closeSockets, type Descriptors, type Sockets } from '../lane/descriptors.ts';
 import type { LaneEndpoint, LaneOffloads, LaneStatus } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import { HandshakeClock, stateDirectory } from './handshake-clock.ts';
-import { laneChanges, wholeChange } from './lane-changes.ts';
+import { laneChanges, laneEndpoint, peerEdit, wholeChange } from './lane-changes.ts';
 import { Supervisor } from './supervisor.ts';
 
 /** A lane is asked for this many peers at a time: data passes between the answers. */
@@ -153,6 +153,36 @@ export class Device implements UapiDevice {
     const done = this.#lastChange.then(() => this.#change(change));
     this.#lastChange = done.catch(() => {});
     return done;
+  }
+
+  /** What the lane has counted of some peers, of those that are there. */
+  async trafficOf(publicKeys: readonly Uint8Array[]): Promise<ReadonlyMap<PeerKey, PeerTraffic>> {
+    const peers = publicKeys.flatMap((publicKey) => this.#model.peer(publicKey) ?? []);
+    const counted = new Map<number, PeerTraffic>();
+    for (let at = 0; at < peers.length; at += PEERS_AT_ONCE) {
+      const ids = Uint32Array.from(peers.slice(at, at + PEERS_AT_ONCE), ({ id }) => id);
+      const answer = await this.#lane?.status(ids);
+      if (answer !== undefined) for (const [id, traffic] of this.#trafficOf(answer)) counted.set(id, traffic);
+    }
+    return new Map(
+      peers.flatMap(({ id, publicKey }) => {
+        const traffic = counted.get(id);
+        return traffic === undefined ? [] : [[peerKey(publicKey), traffic] as const];
+      }),
+    );
+  }
+
+  /**
+   * Says where a peer may be: `move` sends to it there from now on, `call` begins a handshake there as well, `probe` only asks
+   * whether it answers there, which moves it, while everything else goes where it went.
+   */
+  async steer(publicKey: Uint8Array, endpoint: PeerEndpoint, how: 'move' | 'call' | 'probe'): Promise<void> {
+    const peer = this.#model.peer(publicKey);
+    if (peer === undefined) return;
+    const place = laneEndpoint(endpoint);
+    if (how === 'probe') return await this.#lane?.change([peerEdit({ id: peer.id, probe: place })]);
+    this.#model.learnEndpoint(publicKey, endpoint);
+    await this.#lane?.change([peerEdit({ id: peer.id, endpoint: place, renews: how === 'call' })]);
   }
 
   /** Whether a peer has this preshared key; without a key, whether it has none. */

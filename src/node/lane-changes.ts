@@ -58,6 +58,11 @@ export function laneChanges(steps: DeviceSteps, own: OwnKeys): LaneChange[] {
   ];
 }
 
+/** One edit as a change of its own. */
+export function peerEdit(edit: LanePeerEdit): LaneChange {
+  return { ...NOTHING, edited: [edit] };
+}
+
 function prefixesOf({ id, allowedIps }: ModelPeer): PrefixStep[] {
   return Array.from(allowedIps, (prefix) => ({ peer: id, prefix }));
 }

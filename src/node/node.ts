@@ -2,7 +2,6 @@
 // on its sockets. What it made goes with it, in reverse order, also when a start fails half way.
 
 import { resolve } from 'node:path';
-import { renderEndpoint } from '../address/endpoint.ts';
 import { renderInterface } from '../address/prefix.ts';
 import { type ConfigChange, diffConfigs } from '../config/diff.ts';
 import { loadConfig } from '../config/load.ts';
@@ -20,7 +19,7 @@ import type { LaneOffloads } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import { changeBetween, configuredChange } from './configured-change.ts';
 import { Device } from './device.ts';
-import { NameResolver } from './endpoints.ts';
+import { EndpointKeeper } from './endpoint-keeper.ts';
 import { TunnelInterface, tunnelMtu } from './interface.ts';
 import { type HostNode, Invitations } from './invitations.ts';
 import { answerLogLevel, logLevelPart } from './log-level.ts';
@@ -69,7 +68,7 @@ export class Node implements ControlTarget {
   /** What a reload changes beside keys and peers, in this order. */
   readonly #parts: ReloadPart[] = [];
   #isReloading = false;
-  #resolver: NameResolver | undefined;
+  #endpoints: EndpointKeeper | undefined;
   readonly #talks = new Talks(
     () => this.#device,
     (peer, question) => this.#answer(peer, question),
@@ -154,7 +153,7 @@ export class Node implements ControlTarget {
         }
       });
       this.#config = to;
-      this.#resolver?.update(to.peers);
+      this.#endpoints?.update(to.peers);
       this.#options.log.info(`reloaded ${this.#file}: ${changes.length} changes`, {
         keys: changes.slice(0, LOGGED_CHANGES).map(({ path }) => path),
       });
@@ -211,8 +210,9 @@ export class Node implements ControlTarget {
     this.#device = deviceResult.value;
 
     this.#undo.defer(() => this.#talks.stop());
-    this.#resolver = this.#undo.use(this.#resolveNames(this.#device));
     this.#invitations = this.#undo.use(await Invitations.start(this.#asHost(this.#device)));
+    this.#endpoints = this.#undo.use(new EndpointKeeper(this.#device, log));
+    this.#endpoints.update(config.peers);
     const socket = await serveNode(runDirectory, config.interface.name, this);
     this.#undo.defer(() => socket.close());
     await this.#serveUapi(this.#device);
@@ -231,7 +231,7 @@ export class Node implements ControlTarget {
       log: this.#options.log,
       adopt: (changed) => {
         this.#config = changed;
-        this.#resolver?.update(changed.peers);
+        this.#endpoints?.update(changed.peers);
       },
     };
   }
@@ -284,21 +284,6 @@ export class Node implements ControlTarget {
         ),
       ...(laneWorker === undefined ? {} : { laneWorker }),
     });
-  }
-
-  #resolveNames(device: Device): NameResolver {
-    const { config, log } = this.#options;
-    const resolver = new NameResolver({
-      onResolved: ({ name, publicKey }, resolved) => {
-        const endpoint = { address: resolved.address, zone: null, port: resolved.port };
-        void device.set({ peers: [{ publicKey, updateOnly: true, endpoint, allowedIps: [] }] });
-        log.info(`${name}: its name resolves to ${renderEndpoint({ kind: 'address', ...endpoint })}`);
-      },
-      onFailed: ({ name }, endpoint, reason) =>
-        log.warn(`${name}: ${endpoint} does not resolve yet: ${reason}`),
-    });
-    resolver.update(config.peers);
-    return resolver;
   }
 
   async status(): Promise<NodeStatus> {

@@ -54,6 +54,7 @@ test('it exports and imports what the wrapper knows, and nothing else', () => {
     'outbound',
     'peer_status',
     'prefer_other_keys',
+    'probe_endpoint',
     'remove_peer',
     'renew_session',
     'replies',

@@ -216,7 +216,10 @@ export type PairOptions = {
   /** Both ends have the same one; or each end the key given for it, or none. */
   readonly presharedKey?: boolean | { readonly left?: string; readonly right?: string };
   /** Where each end is told that the other is, instead of where it is. */
-  readonly endpoints?: { readonly left?: string; readonly right?: string };
+  readonly endpoints?: {
+    readonly left?: string | readonly string[];
+    readonly right?: string | readonly string[];
+  };
   /** Which ends know the other's endpoint; both without it. */
   readonly initiators?: readonly ('left' | 'right')[];
   readonly metrics?: { readonly left?: MetricsFile; readonly right?: MetricsFile };
@@ -263,7 +266,7 @@ export async function writePair(directory: string, options: PairOptions): Promis
                 endpoints: [
                   options.endpoints?.[own] ??
                     endpoint(underlay === 4 ? far.host.v4 : far.host.v6, listenPort),
-                ],
+                ].flat(),
               }
             : {}),
           ...(keepalive === undefined ? {} : { keepalive }),

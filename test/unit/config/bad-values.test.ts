@@ -225,10 +225,6 @@ describe('values that are wrong, in a peer', () => {
       'endpoints: [vpn.example.org]',
       '8:17: peers.alice.endpoints[0]: "vpn.example.org" is not an endpoint: the port is missing, as in vpn.example.org:51820 (ERR_CONFIG_ENDPOINT)',
     ],
-    [
-      'endpoints: ["a:1", "b:2"]',
-      '8:24: peers.alice.endpoints[1]: there are 2 endpoints, but trying several in turn is for a later version (ERR_CONFIG_UNSUPPORTED)',
-    ],
     ['keepalive: 65536', `8:16: peers.alice.keepalive: 65536 ${keepalive} (ERR_CONFIG_KEEPALIVE)`],
     ['keepalive: soon', `8:16: peers.alice.keepalive: "soon" ${keepalive} (ERR_CONFIG_KEEPALIVE)`],
     ['keepalive: true', `8:16: peers.alice.keepalive: true ${keepalive} (ERR_CONFIG_KEEPALIVE)`],

@@ -227,6 +227,11 @@ impl Device {
         Ok(())
     }
 
+    pub fn probe_endpoint(&mut self, id: u32, endpoint: Endpoint) -> Result<(), Refusal> {
+        self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?.0.probe(endpoint);
+        Ok(())
+    }
+
     /// Says something to the host of a peer. Returns the messages to send.
     pub fn say(&mut self, id: u32, message: &[u8]) -> Result<usize, Refusal> {
         let now = host::now();

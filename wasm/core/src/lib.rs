@@ -201,6 +201,16 @@ pub extern "C" fn renew_session(peer: u32) -> i32 {
     answer(device::with(|device| device.renew_session(peer)))
 }
 
+/// Has a handshake begin with the next [`tick`] by an initiation to the endpoint in the control block. Where the peer answers
+/// from, it is from then on; without an answer it stays where it was, and so does its data.
+#[unsafe(no_mangle)]
+pub extern "C" fn probe_endpoint(peer: u32) -> i32 {
+    control(|block| {
+        let endpoint = block.read_endpoint()?;
+        device::with(|device| device.probe_endpoint(peer, endpoint)).map(|()| 0)
+    })
+}
+
 /// Sends the `length` bytes in the control block to the host of a peer, through the tunnel. Returns how many messages
 /// wait in the send column.
 #[unsafe(no_mangle)]

@@ -68,6 +68,8 @@ pub struct Peer {
     /// A key has changed: a handshake is to follow while the sessions made with the old one last.
     renewal_due: bool,
     endpoint: Endpoint,
+    /// Where the next initiation goes instead, and only that one.
+    probe: Option<Endpoint>,
     sessions: Sessions,
     staged: Staged,
     timers: Timers,
@@ -97,6 +99,7 @@ impl Peer {
             retired: Vec::new(),
             renewal_due: false,
             endpoint: settings.endpoint,
+            probe: None,
             sessions: Sessions::default(),
             staged: Staged::default(),
             timers: Timers::new(settings.persistent_seconds, now),
@@ -129,6 +132,13 @@ impl Peer {
 
     pub fn set_endpoint(&mut self, endpoint: Endpoint) {
         self.endpoint = endpoint;
+    }
+
+    /// Asks for a handshake with the next tick, whose first initiation goes to `endpoint`: a peer that answers from there
+    /// moves there by its answer. One that does not is shaken hands with where it was, and its data never left.
+    pub fn probe(&mut self, endpoint: Endpoint) {
+        self.probe = Some(endpoint);
+        self.renew();
     }
 
     /// The kernel refused the source address in use: let it choose.
@@ -389,13 +399,18 @@ impl Peer {
         self.ways.sent_initiation(now);
         self.renewal_due = false;
         self.timers.sent_initiation(now);
-        self.transmit(INITIATION_BYTES, shared);
+        let to = self.probe.take().unwrap_or(self.endpoint);
+        self.transmit_to(to, INITIATION_BYTES, shared);
     }
 
     /// Queues the `length` bytes that lie in the room last handed out.
     fn transmit(&mut self, length: usize, shared: &mut Shared) {
-        if self.endpoint.is_set() {
-            shared.send.push(length, self.endpoint, self.id);
+        self.transmit_to(self.endpoint, length, shared);
+    }
+
+    fn transmit_to(&mut self, to: Endpoint, length: usize, shared: &mut Shared) {
+        if to.is_set() {
+            shared.send.push(length, to, self.id);
             self.tx_bytes += length as u64;
         }
     }

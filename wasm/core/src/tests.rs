@@ -452,6 +452,44 @@ fn the_endpoint_follows_authentic_messages_only() {
     assert_eq!(pair.b.delivered.len(), 2);
 }
 
+/// What leaves with the next tick, and where to.
+fn addressed_tick(node: &mut Node) -> Vec<(Vec<u8>, Endpoint)> {
+    node.device.tick();
+    node.device.shared.send.messages()
+}
+
+#[test]
+fn a_probe_moves_the_peer_only_if_it_answers_there() {
+    let mut pair = Pair::new(Options::default());
+    pair.a_sends(64);
+    let here = pair.b.place;
+    let elsewhere = place(77, 4_242);
+
+    // Nobody is there: the initiation is lost, data and the next initiation go where they went.
+    pair.jump(1_000);
+    pair.a.device.probe_endpoint(PEER, elsewhere).unwrap();
+    let sent = addressed_tick(&mut pair.a);
+    assert_eq!(sent.iter().map(|(message, to)| (message[0], *to)).collect::<Vec<_>>(), [(1, elsewhere)]);
+    assert_eq!(pair.a.device.status(PEER).unwrap().endpoint, here);
+    assert_eq!(types(&pair.a_sends(64)), [4], "the session goes on");
+    pair.jump(6_000);
+    let again = addressed_tick(&mut pair.a);
+    assert_eq!(again.iter().map(|(message, to)| (message[0], *to)).collect::<Vec<_>>(), [(1, here)]);
+    let wire = again.into_iter().map(|(message, _)| message).collect();
+    assert_eq!(types(&pair.carry(wire, vec![])), [1, 2, 4]);
+
+    // The peer is there: its response moves it.
+    pair.jump(1_000);
+    pair.a.device.probe_endpoint(PEER, elsewhere).unwrap();
+    let [(initiation, to)] = addressed_tick(&mut pair.a).try_into().unwrap();
+    assert_eq!(to, elsewhere);
+    let from = pair.a.place;
+    for response in pair.b.receive(&initiation, from) {
+        pair.a.receive(&response, elsewhere);
+    }
+    assert_eq!(pair.a.device.status(PEER).unwrap().endpoint, elsewhere);
+}
+
 #[test]
 fn an_authentic_message_with_a_bad_inside_is_counted_and_its_peer_followed() {
     let mut pair = Pair::new(Options::default());
