@@ -66,6 +66,11 @@ export const ERROR_CODES = {
   ERR_FIREWALL_BACKEND: 'Nothing on this host can apply the rules that the file asks for.',
   ERR_FIREWALL_COMMAND: 'A command that reads or changes the rules of the host failed, hung or is missing.',
   ERR_FIREWALL_CONFIRM: 'Rules that had to be confirmed were not, and were taken back.',
+  ERR_ROTATE_PEER: 'A key of a peer was to be changed that the node does not have.',
+  ERR_ROTATE_BUSY: 'A rotation of this key is under way, here or on the other side.',
+  ERR_ROTATE_NONE: 'No rotation is under way that could be ended.',
+  ERR_ROTATE_UNANSWERED: 'A peer does not answer a handshake that was asked for.',
+  ERR_ROTATE_UNCONFIRMED: 'The old key is the last that works: no handshake was made with the new one yet.',
   ERR_BENCH_RESULT:
     'A saved result of the benchmark cannot be read, or is not one that this version understands.',
   ERR_BENCH_MACHINE:

@@ -15,13 +15,13 @@ import {
 } from '../config/key.ts';
 import { readKeyFile, shellWord } from '../config/key-file.ts';
 import { writeNewFile } from '../config/new-file.ts';
-import { listInterfaces, runDirectory } from '../control/node-socket.ts';
 import type { NodeRequest } from '../control/target.ts';
-import { messageOf, NodeError, RingfenceError, UsageError } from '../errors.ts';
+import { messageOf, RingfenceError, UsageError } from '../errors.ts';
 import { type Invite, renderInvite } from '../join/invite-file.ts';
 import { LARGEST_REQUEST_BYTES, parseRequest } from '../join/request-file.ts';
 import type { InviteAnswer, InviteState } from '../node/invitations.ts';
 import { create, inTheWay } from './new-file.ts';
+import { onlyInterface } from './only-interface.ts';
 import { askRunning } from './running-node.ts';
 import { alignColumns } from './table.ts';
 
@@ -260,20 +260,6 @@ async function withPresharedKey(file: string, work: (key: Uint8Array) => Promise
 /** Before anything is asked: an invite whose file cannot be made would lie about. */
 function refuseTaken(file: string): void {
   if (existsSync(file)) throw inTheWay(file);
-}
-
-/** @throws UsageError where it is not clear which node is meant */
-function onlyInterface(): string {
-  const names = listInterfaces(runDirectory());
-  const [only, second] = names;
-  if (only !== undefined && second === undefined) return only;
-  throw only === undefined
-    ? new NodeError('ERR_NODE_NOT_RUNNING', `no node runs here: nothing answers in ${runDirectory()}`, {
-        hint: 'start one with `ringfence run FILE`; RINGFENCE_RUN_DIR must be the same for both',
-      })
-    : new UsageError('ERR_USAGE', `several nodes run here: ${names.join(', ')}`, {
-        hint: 'name one with --interface',
-      });
 }
 
 function parseDuration(text: string): number {

@@ -20,6 +20,7 @@ const COMMANDS: Readonly<Record<string, Registration>> = {
   down: async (program) => (await import('./up.ts')).registerDown(program),
   invite: async (program) => (await import('./invite.ts')).registerInvite(program),
   join: async (program) => (await import('./join.ts')).registerJoin(program),
+  rotate: async (program) => (await import('./rotate.ts')).registerRotate(program),
   status: async (program) => (await import('./status.ts')).registerStatus(program),
   reload: async (program) => (await import('./reload.ts')).registerReload(program),
   diff: async (program) => (await import('./reload.ts')).registerDiff(program),

@@ -209,6 +209,13 @@ export class Device implements UapiDevice {
     return this.#model.peer(publicKey);
   }
 
+  /** What the lane has counted of one peer; undefined without a lane, or where there is no such peer. */
+  async traffic(publicKey: Uint8Array): Promise<PeerTraffic | undefined> {
+    const peer = this.#model.peer(publicKey);
+    const answer = peer && (await this.#lane?.status(Uint32Array.of(peer.id)));
+    return answer && this.#trafficOf(answer)[0]?.[1];
+  }
+
   /** Says something to the host of a peer, through the tunnel: up to 512 bytes, which may be lost. */
   say(publicKey: Uint8Array, message: Uint8Array): void {
     const peer = this.#model.peer(publicKey);

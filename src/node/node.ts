@@ -25,6 +25,7 @@ import { type HostNode, Invitations } from './invitations.ts';
 import { answerLogLevel, logLevelPart } from './log-level.ts';
 import { chooseOffloads, type OffloadChoice, wantedOffloads } from './offloads.ts';
 import { changeWhole, type ReloadPart } from './reload.ts';
+import { Rotations } from './rotations.ts';
 import { ServedPages } from './served-pages.ts';
 import { nodeStatus } from './status.ts';
 import { Talks } from './talks.ts';
@@ -74,6 +75,7 @@ export class Node implements ControlTarget {
     (peer, question) => this.#answer(peer, question),
   );
   #invitations: Invitations | undefined;
+  #rotations: Rotations | undefined;
   #fail: (reason: NodeError) => void = () => {};
 
   private constructor(options: NodeOptions, undo: AsyncDisposableStack) {
@@ -88,7 +90,7 @@ export class Node implements ControlTarget {
   }
 
   get requests(): RequestHandlers {
-    return { ...this.#ownRequests, ...this.#invitations?.requests };
+    return { ...this.#ownRequests, ...this.#invitations?.requests, ...this.#rotations?.requests };
   }
 
   /**
@@ -210,7 +212,9 @@ export class Node implements ControlTarget {
     this.#device = deviceResult.value;
 
     this.#undo.defer(() => this.#talks.stop());
-    this.#invitations = this.#undo.use(await Invitations.start(this.#asHost(this.#device)));
+    const host = this.#asHost(this.#device);
+    this.#invitations = this.#undo.use(await Invitations.start(host));
+    this.#rotations = this.#undo.use(await Rotations.start(host, this.#talks));
     this.#endpoints = this.#undo.use(new EndpointKeeper(this.#device, log));
     this.#endpoints.update(config.peers);
     const socket = await serveNode(runDirectory, config.interface.name, this);
@@ -242,7 +246,7 @@ export class Node implements ControlTarget {
       case 'redeem':
         return (await this.#invitations?.redeem(peer, question)) ?? null;
       case 'rotate':
-        return null;
+        return (await this.#rotations?.answer(peer, question)) ?? null;
       default:
         return question satisfies never;
     }

@@ -200,6 +200,29 @@ describe('two key pairs of ours', () => {
     expect(pair.b.core.peerStatus(pair.ids.b).lastHandshakeMs).toBeNull();
   });
 
+  test('both sides at once: first the one, then the other, and nothing is lost', () => {
+    const pair = new Pair();
+    pair.run(5);
+    pair.a.core.setNextIdentity(key(3));
+    pair.b.core.setNextIdentity(key(4));
+    const goOver = (from: Side, to: Side, next: Uint8Array): void => {
+      pair[to].core.addKeys(pair.ids[to], publicKeyOf(next), undefined);
+      pair[to].core.preferOtherKeys(pair.ids[to]);
+      pair[from].core.preferOtherKeys(pair.ids[from]);
+      pair[from].core.renewSession(pair.ids[from]);
+      pair.run(5);
+      expect([pair.isMadeWithOther(from), pair.isMadeWithOther(to)]).toEqual([true, true]);
+      pair[to].core.settleKeys(pair.ids[to], 'other');
+    };
+    goOver('a', 'b', key(3));
+    pair.a.core.adoptNextIdentity();
+    pair.run(5);
+    goOver('b', 'a', key(4));
+    pair.b.core.adoptNextIdentity();
+    pair.run(300);
+    expect(pair.delivered).toBe(pair.sent);
+  });
+
   test('one that a peer has, or that we have already, is refused', () => {
     const pair = new Pair();
     for (const taken of [key(1), key(2)])

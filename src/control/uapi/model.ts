@@ -251,9 +251,9 @@ export class DeviceModel {
     }
     mark.prefersOther ||= prefersOther;
     mark.renews ||= renews;
-    if (settles === undefined) return;
+    if (settles === undefined || peer.otherKeys === undefined) return;
     mark.settles = settles;
-    if (settles === 'other' && peer.otherKeys !== undefined) {
+    if (settles === 'other') {
       this.#peers.delete(peerKey(peer.publicKey));
       if (peer.presharedKey !== undefined) wipe(peer.presharedKey);
       Object.assign(peer, peer.otherKeys);

@@ -193,7 +193,7 @@ impl Device {
         Ok(())
     }
 
-    /// Keeps one of a peer's two sets of keys. Where it has one, nothing changes.
+    /// Keeps one of a peer's two sets of keys. Where it has one, nothing changes. A next key pair of ours gives it another.
     pub fn settle_keys(&mut self, id: u32, kept: Which) -> Result<(), Refusal> {
         match kept {
             Which::First => self.forget_other_key(id)?,
@@ -210,6 +210,9 @@ impl Device {
         }
         let (peer, shared) = self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
         peer.settle_keys(kept, shared);
+        if shared.next_identity.is_some() {
+            peer.add_next_identity(shared);
+        }
         Ok(())
     }
 

@@ -1,0 +1,242 @@
+// Keys change on two nodes, and on one beside wireguard-go, while a thousand pings a second pass: none is lost, both files say
+// so in the end, and whoever comes second is told.
+
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { askNode } from '../../src/control/node-socket.ts';
+import type { RotationAnswer } from '../../src/node/rotations.ts';
+import { until } from '../support/deadline.ts';
+import { generateKeyPair, generatePresharedKey } from '../support/keys.ts';
+import { NodeProcess, OVERLAY, RINGFENCE, Scratch, writeNode } from '../support/node-process.ts';
+import { type Pair, startPair } from '../support/pair.ts';
+import { type Host, routed } from '../support/topology.ts';
+import { ping } from '../support/traffic.ts';
+import { WireguardGo } from '../support/wireguard-go.ts';
+
+let scratch: Scratch;
+const stateOf = (name: string) => ({ env: { RINGFENCE_STATE_DIR: join(scratch.path, name) } });
+
+beforeAll(async () => {
+  scratch = await Scratch.create();
+});
+
+afterAll(async () => {
+  await scratch[Symbol.asyncDispose]();
+});
+
+/** What `ringfence rotate …` prints and returns, whatever it is. */
+async function rotate(node: NodeProcess, ...words: readonly string[]) {
+  const env = { RINGFENCE_RUN_DIR: node.files.runDirectory };
+  const { code, stdout, stderr } = await node.host.try(RINGFENCE, ['rotate', ...words], {
+    env,
+    timeoutMs: 60_000,
+  });
+  return { code, said: stdout + stderr };
+}
+
+const fileOf = (node: NodeProcess, name: string): Promise<string> =>
+  readFile(join(node.files.directory, name), 'utf8');
+const filesOf = async (node: NodeProcess): Promise<string[]> => (await readdir(node.files.directory)).sort();
+
+/** A thousand pings a second while `work` runs; how many were lost. */
+async function lostDuring(
+  from: Host,
+  address: string,
+  work: () => Promise<void>,
+): Promise<{ sent: number; lost: number }> {
+  const flood = from.spawn('ping', ['-n', '-q', '-i', '0.001', '-W', '3', address]);
+  try {
+    await work();
+  } finally {
+    flood.signal('SIGINT');
+  }
+  const [, sent = '', received = ''] = await flood.line(/(\d+) packets transmitted, (\d+) received/, 10_000);
+  // The last may still be on its way when the program ends.
+  return { sent: Number(sent), lost: Math.max(0, Number(sent) - Number(received) - 1) };
+}
+
+describe.concurrent('rotation', () => {
+  test('between two nodes: a session, a preshared key, a key pair, and not one ping is lost', async () => {
+    await using pair: Pair = await startPair({
+      names: { left: 'roleft', right: 'roright' },
+      presharedKey: true,
+      initiators: ['left'],
+      start: { left: stateOf('roleft'), right: stateOf('roright') },
+    });
+    const { left, right, net } = pair;
+    expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
+    const before = {
+      files: await filesOf(left),
+      psk: await fileOf(left, 'peer.psk'),
+      key: await fileOf(left, 'node.key'),
+    };
+    const publicKey = (await left.status()).interface.publicKey;
+
+    const { sent, lost } = await lostDuring(net.left, OVERLAY.right.v4, async () => {
+      expect(await rotate(left, 'session', 'roright')).toEqual({
+        code: 0,
+        said: expect.stringContaining('in use'),
+      });
+      expect(await rotate(left, 'psk', 'roright')).toEqual({
+        code: 0,
+        said: expect.stringContaining('have another preshared key'),
+      });
+      expect(await rotate(right, 'psk', 'roleft')).toEqual({
+        code: 0,
+        said: expect.stringContaining('have another preshared key'),
+      });
+      expect(await rotate(left, 'identity')).toEqual({
+        code: 0,
+        said: expect.stringContaining('the old key pair is gone'),
+      });
+    });
+    expect(sent).toBeGreaterThan(100); // a loaded machine sends fewer than it should
+    expect(lost, `of ${sent}`).toBe(0);
+
+    const psk = await fileOf(left, 'peer.psk');
+    expect(psk).not.toBe(before.psk);
+    expect(await fileOf(right, 'peer.psk')).toBe(psk);
+    expect(await fileOf(left, 'node.key')).not.toBe(before.key);
+    const now = (await left.status()).interface.publicKey;
+    expect(now).not.toBe(publicKey);
+    expect(parse(await fileOf(right, 'ringfence.yaml')).peers.roleft.public_key).toBe(now);
+    expect((await right.peer('roleft')).publicKey).toBe(now);
+    for (const node of [left, right]) expect(await filesOf(node)).toEqual(before.files);
+    for (const node of [left, right]) expect(await node.command('reload')).toMatch(/nothing|no change|same/i);
+    for (const secret of [psk, before.psk])
+      expect(left.process.output + right.process.output).not.toContain(secret.trim());
+
+    // What is on disk is what a restart finds.
+    const again = await pair.restart('left');
+    expect((await ping(net.left, OVERLAY.right.v4, { count: 1, waitMs: 20_000 })).received).toBe(1);
+    await again.stop();
+  });
+
+  test('two operators at once: one wins, the other is told, and both sides agree', async () => {
+    await using pair: Pair = await startPair({
+      names: { left: 'twleft', right: 'twright' },
+      start: { left: stateOf('twleft'), right: stateOf('twright') },
+    });
+    const { left, right, net } = pair;
+    expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
+    // Past the command line, whose start takes longer than a rotation.
+    const ask = ({ files, interfaceName }: NodeProcess, peer: string) =>
+      askNode<RotationAnswer>(files.runDirectory, interfaceName, { request: 'rotate-psk', peer });
+    const asked = await Promise.allSettled([
+      ask(left, 'twright'),
+      ask(right, 'twleft'),
+      ask(left, 'twright'),
+    ]);
+    const outcomes = asked.map((one) =>
+      one.status === 'fulfilled'
+        ? (one.value?.peers[0]?.reason ?? one.value?.peers[0]?.state)
+        : one.reason.code,
+    );
+    expect(outcomes).toContain('done');
+    expect(outcomes.filter((outcome) => outcome !== 'done').length).toBeGreaterThan(0);
+    for (const outcome of outcomes)
+      expect(['done', 'busy', 'unconfirmed', 'ERR_ROTATE_BUSY']).toContain(outcome);
+    const settled = async (): Promise<boolean> => {
+      const [one, other] = await Promise.all([filesOf(left), filesOf(right)]);
+      return (
+        one.includes('twright.psk') &&
+        other.includes('twleft.psk') &&
+        [...one, ...other].every((name) => !name.endsWith('.next'))
+      );
+    };
+    await until(settled, 40_000, 'both to have settled');
+    expect(await fileOf(left, 'twright.psk')).toBe(await fileOf(right, 'twleft.psk'));
+    expect(parse(await fileOf(left, 'ringfence.yaml')).peers.twright.preshared_key_file).toBe('twright.psk');
+    expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
+    expect((await rotate(left, 'psk', 'nobody')).said).toContain('ERR_ROTATE_PEER');
+    for (const end of ['--prune', '--cancel'])
+      expect((await rotate(left, 'psk', 'twright', end)).said).toContain('ERR_ROTATE_NONE');
+    expect(await rotate(left, 'identity', '--at', '+1h')).toEqual({
+      code: 0,
+      said: expect.stringContaining('changes at'),
+    });
+    expect(await rotate(left, 'identity', '--cancel')).toEqual({
+      code: 0,
+      said: expect.stringContaining('stays what it was'),
+    });
+    expect(await rotate(right, 'identity', '--at', '+1s')).toMatchObject({ code: 0 });
+    const formerKey = right.files.keys.publicKey;
+    await until(
+      async () => (await left.peer('twright')).publicKey !== formerKey,
+      30_000,
+      'the key pair to change by itself',
+    );
+  });
+
+  test('beside wireguard-go: it says what to change, accepts both, and the last key that works is never pruned', async () => {
+    await using net = await routed(1500, { left: 'wgleft', right: 'wgright' });
+    const keys = { left: generateKeyPair(), right: generateKeyPair() };
+    const psk = generatePresharedKey();
+    await using _go = await WireguardGo.start(net.right, {
+      device: 'wg-rotate',
+      privateKey: keys.right.privateKey,
+      listenPort: 51820,
+      addresses: OVERLAY.right.addresses,
+      peers: [{ publicKey: keys.left.publicKey, presharedKey: psk, allowedIps: ['10.9.0.1/32'] }],
+    });
+    const file = {
+      interface: {
+        name: 'rf-wgleft',
+        private_key_file: 'node.key',
+        addresses: OVERLAY.left.addresses,
+        listen_port: 51820,
+      },
+      peers: {
+        go: {
+          public_key: keys.right.publicKey,
+          preshared_key_file: 'go.psk',
+          addresses: ['10.9.0.2'],
+          endpoints: [`${net.right.v4}:51820`],
+        },
+      },
+    };
+    const files = await writeNode(join(scratch.path, 'wgleft'), keys.left, file, { 'go.psk': psk });
+    await using left = await NodeProcess.start(net.left, files, stateOf('wgleft-state'));
+    expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
+    const set = (words: string, secret: string) =>
+      net.right.exec('sh', ['-c', `cat | wg set wg-rotate ${words}`], { input: secret });
+
+    const begun = await rotate(left, 'psk', 'go');
+    expect(begun.said).toMatch(/go runs no ringfence.*set its PresharedKey .* to what is in .*go\.psk\.next/);
+    expect((await rotate(left, 'psk', 'go')).said).toContain('ERR_ROTATE_BUSY');
+    expect(await rotate(left, 'psk', 'go', '--prune')).toEqual({
+      code: 1,
+      said: expect.stringContaining('ERR_ROTATE_UNCONFIRMED'),
+    });
+    await rotate(left, 'session', 'go'); // with the old one, which is still good
+    await set(`peer ${keys.left.publicKey} preshared-key /dev/stdin`, await fileOf(left, 'go.psk.next'));
+    await rotate(left, 'session', 'go');
+    expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
+    const pruned = await rotate(left, 'psk', 'go', '--prune');
+    expect(pruned.said).toMatch(/have another preshared key|ERR_ROTATE_NONE/); // or it has gone by itself meanwhile
+    expect(await filesOf(left)).not.toContain('go.psk.next');
+    expect(await fileOf(left, 'go.psk')).not.toBe(`${psk}\n`);
+
+    const identity = await rotate(left, 'identity');
+    const publicKey = /public key of this node is (\S+)/.exec(identity.said)?.[1] ?? '';
+    expect(await rotate(left, 'identity', '--prune')).toEqual({
+      code: 1,
+      said: expect.stringContaining('ERR_ROTATE_UNCONFIRMED'),
+    });
+    expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
+    await net.right.exec('wg', ['set', 'wg-rotate', 'peer', keys.left.publicKey, 'remove']);
+    await set(
+      `peer ${publicKey} allowed-ips 10.9.0.1/32 preshared-key /dev/stdin`,
+      await fileOf(left, 'go.psk'),
+    );
+    await rotate(left, 'session', 'go');
+    expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
+    expect((await rotate(left, 'identity', '--prune')).said).toMatch(
+      /the old key pair is gone|ERR_ROTATE_NONE/,
+    );
+    expect((await left.status()).interface.publicKey).toBe(publicKey);
+    expect(dirname(left.files.configFile)).toBe(left.files.directory);
+  });
+});
