@@ -113,7 +113,7 @@ ${keyEntries(loggingSchema, 'logging.')}
 ## Section \`firewall\`
 
 What each peer may reach. Without this section every peer may reach everything, as with plain WireGuard; with it, only what
-is granted.
+is granted. [policy.md](policy.md) says how it is judged, with examples.
 
 ${keyEntries(firewallSchema, 'firewall.')}
 `;

@@ -39,10 +39,21 @@ export function registerExplain(program: Command): void {
     .argument('<traffic>', 'such as tcp/443, udp/53, icmp (an echo request), icmp/echo-reply, gre or 47')
     .option('--trace', 'print each stage that was considered')
     .option('--json', 'print JSON')
-    .action(explain);
+    .action((file: string, from: string, to: string, traffic: string, options: ExplainOptions) => {
+      const { text, isAllowed } = explain(file, from, to, traffic, options);
+      process.stdout.write(text);
+      if (!isAllowed) process.exitCode = 1;
+    });
 }
 
-function explain(file: string, from: string, to: string, traffic: string, options: ExplainOptions): void {
+/** What the command prints. Throws UsageError for a question that means nothing, ConfigError for a wrong file. */
+export function explain(
+  file: string,
+  from: string,
+  to: string,
+  traffic: string,
+  options: ExplainOptions,
+): { readonly text: string; readonly isAllowed: boolean } {
   const { policy, evaluator } = openPolicy(file);
   const [source, destination] = [readEnd(policy, from), readEnd(policy, to)];
   const packets = packetsOf(source, destination, traffic);
@@ -61,8 +72,7 @@ function explain(file: string, from: string, to: string, traffic: string, option
   const text = options.json
     ? JSON.stringify({ allowed: isAllowed, paths: judged.map(toJson) }, null, 2)
     : judged.map((path) => render(source, destination, path, options.trace === true)).join('\n');
-  process.stdout.write(`${text}\n`);
-  if (!isAllowed) process.exitCode = 1;
+  return { text: `${text}\n`, isAllowed };
 }
 
 /** One packet for each pair of addresses of one version. */

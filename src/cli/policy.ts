@@ -36,33 +36,33 @@ export function registerPolicy(program: Command): void {
     .option('--from <names...>', 'only what these may reach: peers, site:NAME, self')
     .option('--html <page>', 'write a page that needs nothing else; overwrites nothing')
     .option('--json', 'print JSON')
-    .action(matrix);
+    .action((file: string, options: MatrixOptions) => {
+      const page = options.html;
+      if (page !== undefined && existsSync(page)) throw inTheWay(page);
+      const made = openMatrix(file, options.from);
+      if (page !== undefined) {
+        create(page, () => writeNewFile(page, Buffer.from(renderPolicyPage(file, made)), 0o644));
+        process.stdout.write(`wrote ${page}\n`);
+      } else process.stdout.write(options.json ? renderJson(made) : renderTable(made));
+    });
 }
 
-function matrix(file: string, options: MatrixOptions): void {
-  const page = options.html;
-  if (page !== undefined && existsSync(page)) throw inTheWay(page);
+/** The matrix of a file, of all or of some rows. */
+export function openMatrix(file: string, from: readonly string[] | undefined): Matrix {
   const { policy, evaluator } = openPolicy(file);
-  const rows = options.from?.map((name) => readEnd(policy, name)) ?? rowsOf(policy);
+  const rows = from?.map((name) => readEnd(policy, name)) ?? rowsOf(policy);
   const columns = columnsOf(policy);
-  const count = rows.length * columns.length;
-  if (count > MOST_CELLS) {
+  if (rows.length * columns.length > MOST_CELLS) {
     throw new UsageError(
       'ERR_USAGE',
       `a table of ${rows.length} by ${columns.length} is more than anybody reads`,
-      {
-        hint: 'choose who is asked about, as in --from alice bob',
-      },
+      { hint: 'choose who is asked about, as in --from alice bob' },
     );
   }
-  const made = matrixOf(policy, evaluator, rows, columns);
-  if (page !== undefined) {
-    create(page, () => writeNewFile(page, Buffer.from(renderPolicyPage(file, made)), 0o644));
-    process.stdout.write(`wrote ${page}\n`);
-  } else process.stdout.write(options.json ? renderJson(made) : renderTable(made));
+  return matrixOf(policy, evaluator, rows, columns);
 }
 
-function renderTable({ rows, columns, cells }: Matrix): string {
+export function renderTable({ rows, columns, cells }: Matrix): string {
   const heading = ['FROM \\ TO', ...columns.map(({ end }) => end.name)];
   const body = rows.map(({ name }, i) => [name, ...(cells[i] ?? []).map(cellText)]);
   const marks = cells.flat().some(({ differs }) => differs) ? ['* not the same in IPv4 and IPv6'] : [];

@@ -1,12 +1,16 @@
-// The single executable: what it does in each of its forms, without any Node.js in reach, and that it can be built again.
+// The single executable, and the Debian package of it: what they do without any Node.js in reach, what they leave behind, and
+// that they can be built again.
 
+import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildOwnBinary } from '../../packaging/binary.ts';
 import { ROOT } from '../../packaging/checkout.ts';
+import { buildDeb } from '../../packaging/deb.ts';
+import { CLEAN_ROOT, Debian } from './debian.ts';
 import { inNamespace, tunnelThrough } from './tunnel.ts';
 
 let folder = '';
@@ -67,4 +71,36 @@ test('Node.js options of the environment are not its own', async () => {
 test('built again, it is the same to the byte', async () => {
   const again = await buildOwnBinary(join(folder, 'again'));
   expect((await readFile(again)).equals(await readFile(binary))).toBe(true);
+});
+
+/** Packing takes longer than all else that is tried here. */
+const PLAIN = ['-Znone'];
+
+describe('the Debian package', () => {
+  let deb = '';
+  beforeAll(async () => {
+    deb = await buildDeb(binary, PLAIN);
+  });
+
+  // What is missing is named where scripts/setup could not get it.
+  test.skipIf(!existsSync(CLEAN_ROOT))(
+    'installed on a system without Node.js, it runs nodes under systemd, and purged it leaves nothing',
+    async () => {
+      await using debian = await Debian.unpack();
+      await debian.copy(deb, 'root/ringfence.deb');
+      const output = await debian.boot(join(ROOT, 'test/package/fixtures/debian.sh'));
+      expect(output).toMatch(/all of it held\n$/);
+    },
+  );
+
+  test('systemd finds its unit little exposed', async () => {
+    // In tenths of systemd's own scale from 0 to 10; 2.1 is what a node with a network cannot do without.
+    const unit = join(ROOT, 'packaging/deb/ringfence@.service');
+    await execa('systemd-analyze', ['security', '--offline=true', '--threshold=21', unit]);
+  });
+
+  test('built again, it is the same to the byte', async () => {
+    const first = await readFile(deb);
+    expect((await readFile(await buildDeb(binary, PLAIN))).equals(first)).toBe(true);
+  });
 });
