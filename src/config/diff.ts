@@ -36,6 +36,7 @@ const INTERFACE: readonly Row<InterfaceConfig>[] = [
   { key: 'addresses', values: ({ addresses }) => addresses.map(renderInterface) },
   { key: 'listen_port', values: ({ listenPort }) => [String(listenPort)] },
   { key: 'mtu', values: ({ mtu }) => [String(mtu)] },
+  { key: 'table', values: ({ table }) => [String(table)] },
   {
     key: 'offloads',
     values: ({ offloads }) => OFFLOADS.map((offload) => `${OFFLOAD_KEYS[offload]}: ${offloads[offload]}`),
@@ -51,6 +52,7 @@ const PEER: readonly Row<PeerConfig>[] = [
   },
   { key: 'addresses', values: ({ addresses }) => addresses.map(renderIp) },
   { key: 'routes', values: ({ routes }) => routes.map(renderPrefix) },
+  { key: 'metric', values: ({ metric }) => (metric === null ? [] : [String(metric)]) },
   { key: 'endpoints', values: ({ endpoints }) => endpoints.map(renderEndpoint) },
   { key: 'keepalive', values: ({ keepaliveSeconds }) => [keepaliveText(keepaliveSeconds)] },
 ];

@@ -144,7 +144,7 @@ function readKeyFiles(
 /** Only for a draft that has no problems. */
 function configOf(draft: Draft, report: Report): NodeConfig {
   const folder = dirname(report.file);
-  const { name, private_key_file, addresses, listen_port, mtu, offloads } = complete(draft.interface);
+  const { name, private_key_file, addresses, listen_port, mtu, table, offloads } = complete(draft.interface);
   const { publicKey } = complete({ publicKey: draft.ownPublicKey });
   return {
     file: report.file,
@@ -155,6 +155,7 @@ function configOf(draft: Draft, report: Report): NodeConfig {
       addresses,
       listenPort: listen_port,
       mtu,
+      table,
       offloads: offloadsOf(complete(offloads)),
     },
     peers: draft.peers.map((peer) => peerOf(folder, peer)),
@@ -194,7 +195,7 @@ function metricsOf(folder: string, { listen, hosts }: MetricsConfig): MetricsCon
 }
 
 function peerOf(folder: string, { name, fields }: PeerDraft): PeerConfig {
-  const { public_key, preshared_key_file, addresses, routes, endpoints, keepalive } = completeSection(
+  const { public_key, preshared_key_file, addresses, routes, metric, endpoints, keepalive } = completeSection(
     peerSchema,
     fields,
   );
@@ -204,6 +205,7 @@ function peerOf(folder: string, { name, fields }: PeerDraft): PeerConfig {
     presharedKeyFile: preshared_key_file === undefined ? null : resolve(folder, preshared_key_file),
     addresses,
     routes,
+    metric: metric ?? null,
     endpoints,
     keepaliveSeconds: keepalive,
   };

@@ -19,7 +19,7 @@ import { INTERFACE_NAME } from './interface-name.ts';
 import { decodeKey } from './key.ts';
 import { type ListenAddress, parseListen } from './listen.ts';
 import { OFFLOAD_KEYS, type Offload } from './offloads.ts';
-import { isKey, quote } from './quote.ts';
+import { isKey } from './quote.ts';
 
 /** A whole node, as every other folder sees it: plain data, no text left to parse, no secret. */
 export interface NodeConfig {
@@ -52,6 +52,8 @@ export interface InterfaceConfig {
   readonly listenPort: number;
   /** `auto`: the MTU of the route to the peers, less what WireGuard adds. */
   readonly mtu: 'auto' | number;
+  /** Where the routes to peers go: the main table, and a table of their own for default routes; nowhere; that one table. */
+  readonly table: 'auto' | 'off' | number;
   /** Which offloads may be used, where the host has them. */
   readonly offloads: Readonly<Record<Offload, boolean>>;
 }
@@ -66,6 +68,8 @@ export interface PeerConfig {
   readonly addresses: readonly IpAddress[];
   /** Networks behind it. None is the same in two peers, but one may lie inside another: the longest prefix wins. */
   readonly routes: readonly IpPrefix[];
+  /** Of the routes to it; null: as the host does without one. Less is preferred. */
+  readonly metric: number | null;
   /** None: the peer calls us. The best first. */
   readonly endpoints: readonly Endpoint[];
   /** 0: off. */
@@ -86,6 +90,9 @@ export interface LoggingConfig {
   readonly level: (typeof LOGGED)[number] | null;
 }
 
+/** Tables and metrics have 32 bits; the last table number is not for use. */
+const TABLE_LIMIT = 2 ** 32 - 2;
+const METRIC_LIMIT = 2 ** 32 - 1;
 const PEER_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 /** What every IPv4 host takes in one piece (RFC 791), and what fits into one UDP datagram with what WireGuard adds. */
 const MTU_RANGE = { least: 576, most: 65_535 - 80 } as const;
@@ -137,6 +144,16 @@ export const interfaceSchema = z.strictObject({
       code: 'ERR_CONFIG_MTU',
       example: 'auto',
     }),
+  table: z
+    .union([z.enum(['auto', 'off']), z.int().min(1).max(TABLE_LIMIT)])
+    .default('auto')
+    .register(keyFacts, {
+      description:
+        "Where the routes to peers go. auto: into the main table; a default route into one of its own, by which everything goes but this node's own datagrams to its peers. off: there are none. A number: into that table, all of them, and the rules that lead there are yours.",
+      expected: `auto, off, or a number from 1 to ${TABLE_LIMIT}`,
+      code: 'ERR_CONFIG_ROUTE',
+      example: 'auto',
+    }),
   offloads: offloadsSchema.prefault({}).register(keyFacts, {
     description:
       'What the host may join or split for this node, each where it can; `ringfence status` shows which are in use. Switch one off where a driver or a network makes trouble. `RINGFENCE_OFFLOADS` wins over these keys.',
@@ -174,17 +191,30 @@ export const peerSchema = z.strictObject({
     },
   ).default([]),
   routes: list(
-    text(parseRoute, {
+    text(parsePrefix, {
       description: 'A network behind the peer.',
       expected: 'a network, as in 192.168.7.0/24',
       code: 'ERR_CONFIG_ROUTE',
     }),
     {
-      description: 'The networks behind the peer.',
+      description:
+        'The networks behind the peer. 0.0.0.0/0 and ::/0 are default routes: everything goes to the peer that no other route has.',
       expected: 'a list, as in [192.168.7.0/24]',
       example: '[192.168.7.0/24]',
     },
   ).default([]),
+  metric: z
+    .int()
+    .min(0)
+    .max(METRIC_LIMIT)
+    .optional()
+    .register(keyFacts, {
+      description:
+        'The metric of the routes to the peer: of two that the host has for one network, it takes the lesser. Not of default routes in a table of their own.',
+      expected: `a number from 0 to ${METRIC_LIMIT}`,
+      code: 'ERR_CONFIG_ROUTE',
+      example: '100',
+    }),
   endpoints: list(
     text(parseEndpoint, {
       description: 'An address or a name, and a UDP port.',
@@ -324,17 +354,6 @@ function parsePeerAddress(value: string): Parsed<IpAddress> | Refusal {
   }
   const problem = hostProblem(address);
   return problem === null ? { ok: true, value: address } : { ok: false, problem };
-}
-
-function parseRoute(value: string): Parsed<IpPrefix> | Refusal {
-  const parsed = parsePrefix(value);
-  if (!parsed.ok || parsed.value.length > 0) return parsed;
-  return {
-    ok: false,
-    code: 'ERR_CONFIG_UNSUPPORTED',
-    problem: `${quote(value)} is a default route, which needs policy routing: this version has none yet`,
-    hint: 'name the networks behind the peer, as in 192.168.7.0/24',
-  };
 }
 
 /** Why no host can have this address, or null. */

@@ -41,6 +41,9 @@ interface:
   # The longest packet inside the tunnel. auto: that of the route to the peers, less 80.
   mtu: auto
 
+  # Where the routes to peers go: auto, off, or the number of a table of yours.
+  # table: auto
+
   # What the host may join or split for this node, each where it can. Switch one off where a driver makes trouble.
   # offloads: {udp_gso: true, udp_gro: true, tun_tcp: true, tun_udp: true}
 
@@ -55,10 +58,13 @@ peers:
   #   # The addresses of alice inside the overlay.
   #   addresses: [10.9.0.2, "fd09::2"]
   #
-  #   # Networks behind alice. Optional.
+  #   # Networks behind alice; 0.0.0.0/0 and "::/0" send it all that no other route has. Optional.
   #   routes: [192.168.7.0/24]
   #
-  #   # Where alice is reached. Without it alice calls us.
+  #   # The metric of the routes to alice. Optional.
+  #   metric: 100
+  #
+  #   # Where alice is reached, the best first. Without it alice calls us.
   #   endpoints: [vpn.example.org:51820]
   #
   #   # An empty message after so many seconds of silence keeps a NAT on the way open. Optional.

@@ -29,14 +29,15 @@ const COMMAND_TIMEOUT_MS = 10_000;
 /**
  * The MTU of the way to the peers, less what a message adds: the least over all endpoints with a known address, else of
  * the default route, else Ethernet's.
+ * @param mark what the tunnel's own datagrams are marked with
  */
-export async function tunnelMtu(config: NodeConfig): Promise<number> {
+export async function tunnelMtu(config: NodeConfig, mark = 0): Promise<number> {
   if (config.interface.mtu !== 'auto') return config.interface.mtu;
   const endpoints = endpointsOf(config);
   const least = config.interface.addresses.some(({ address }) => address.version === 6)
     ? LEAST_IPV6_MTU
     : 576;
-  return Math.max(await wayMtu(endpoints), least);
+  return Math.max(await wayMtu(endpoints, mark), least);
 }
 
 function endpointsOf({ peers }: NodeConfig): IpAddress[] {
@@ -52,9 +53,9 @@ function waysOf(config: NodeConfig): string {
 }
 
 /** What the ways to some endpoints leave for a packet inside the tunnel, the least of them. */
-export async function wayMtu(endpoints: readonly IpAddress[]): Promise<number> {
+export async function wayMtu(endpoints: readonly IpAddress[], mark = 0): Promise<number> {
   const targets = [...new Set(endpoints.map(renderIp))];
-  const ways = await mtusOf(await routesTo(targets));
+  const ways = await mtusOf(await routesTo(targets, mark));
   const known = ways.length > 0 ? ways : await mtusOf(await defaultRoutes());
   return (known.length > 0 ? Math.min(...known) : ETHERNET_MTU) - OVERHEAD_BYTES;
 }
@@ -63,7 +64,8 @@ export async function wayMtu(endpoints: readonly IpAddress[]): Promise<number> {
 interface Layout {
   readonly addresses: readonly IpInterface[];
   readonly mtu: number;
-  readonly routes: readonly IpPrefix[];
+  /** Each as `ip route` takes it behind its verb. */
+  readonly routes: readonly string[];
 }
 
 /** A line for `ip -batch`, and the one that takes it back. */
@@ -76,19 +78,27 @@ interface Step {
 export class TunnelInterface implements ReloadPart {
   readonly #name: string;
   readonly #log: Log;
+  readonly #mark: () => number;
   #layout: Layout;
 
-  private constructor(name: string, log: Log, layout: Layout) {
+  private constructor(name: string, log: Log, mark: () => number, layout: Layout) {
     this.#name = name;
     this.#log = log;
+    this.#mark = mark;
     this.#layout = layout;
   }
 
   /**
    * Gives the interface its addresses, MTU and routes, and brings it up.
+   * @param mark what the tunnel's own datagrams are marked with at the time
    * @throws NodeError `ERR_NODE_INTERFACE` with what `ip` said
    */
-  static async setUp(config: NodeConfig, mtu: number, log: Log): Promise<TunnelInterface> {
+  static async setUp(
+    config: NodeConfig,
+    mtu: number,
+    log: Log,
+    mark: () => number,
+  ): Promise<TunnelInterface> {
     const { name } = config.interface;
     keepSecondaries(name);
     const layout = layoutOf(config, mtu, log);
@@ -96,16 +106,16 @@ export class TunnelInterface implements ReloadPart {
     const { failure } = await runBatch([
       ...addresses.map((address) => addressLine('add', address, name)),
       `link set dev ${name} mtu ${mtu} txqueuelen ${QUEUE_PACKETS} up`,
-      ...routes.map((route) => routeLine('add', route, name)),
+      ...routes.map((route) => routeLine('add', route)),
     ]);
     if (failure !== null) throw failure;
-    return new TunnelInterface(name, log, layout);
+    return new TunnelInterface(name, log, mark, layout);
   }
 
   /** What is new comes by {@link PreparedPart.commit}, at once or not at all; what is no more goes at the end. */
   async prepare(from: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
     const former = this.#layout;
-    const mtu = waysOf(from) === waysOf(to) ? former.mtu : await tunnelMtu(to);
+    const mtu = waysOf(from) === waysOf(to) ? former.mtu : await tunnelMtu(to, this.#mark());
     const layout = layoutOf(to, mtu, this.#log);
     const steps = this.#stepsTo(layout);
     return {
@@ -143,9 +153,9 @@ export class TunnelInterface implements ReloadPart {
       ...(mtu === former.mtu
         ? []
         : [{ line: `link set dev ${name} mtu ${mtu}`, undo: `link set dev ${name} mtu ${former.mtu}` }]),
-      ...difference(routes, former.routes, renderPrefix).map((route) => ({
-        line: routeLine('add', route, name),
-        undo: routeLine('delete', route, name),
+      ...difference(routes, former.routes, String).map((route) => ({
+        line: routeLine('add', route),
+        undo: routeLine('delete', route),
       })),
     ];
   }
@@ -160,12 +170,12 @@ export class TunnelInterface implements ReloadPart {
     );
     const takesOthers = gone.some(({ address }) => address.version === 4) && !keepsSecondaries(name);
     return [
-      ...difference(former.routes, routes, renderPrefix).map((route) => routeLine('delete', route, name)),
+      ...difference(former.routes, routes, String).map((route) => routeLine('delete', route)),
       ...gone.map((address) => addressLine('delete', address, name)),
       ...(takesOthers
         ? [
             ...addresses.map((address) => addressLine('replace', address, name)),
-            ...routes.map((route) => routeLine('replace', route, name)),
+            ...routes.map((route) => routeLine('replace', route)),
           ]
         : []),
     ];
@@ -189,8 +199,7 @@ function layoutOf(config: NodeConfig, mtu: number, log: Log): Layout {
   if (hasIpv6 && mtu < LEAST_IPV6_MTU) {
     log.warn(`MTU ${mtu} is below ${LEAST_IPV6_MTU}: the interface carries no IPv6`);
   }
-  const routes = neededRoutes(config).filter(({ address }) => usable(address.version));
-  return { addresses, mtu, routes };
+  return { addresses, mtu, routes: neededRoutes(config, usable) };
 }
 
 type Verb = 'add' | 'delete' | 'replace';
@@ -200,8 +209,8 @@ function addressLine(verb: Verb, address: IpInterface, name: string): string {
   return `address ${verb} ${renderInterface(address)} dev ${name}${dad}`;
 }
 
-function routeLine(verb: Verb, route: IpPrefix, name: string): string {
-  return `route ${verb} ${renderPrefix(route)} dev ${name}`;
+function routeLine(verb: Verb, route: string): string {
+  return `route ${verb} ${route}`;
 }
 
 function both(verb: 'add' | 'delete', address: IpInterface, name: string): Step {
@@ -241,13 +250,24 @@ function secondariesFlag(name: string): string {
 
 /**
  * What the peers have beyond the networks of our own addresses: those routes come with the addresses. A spoke whose hub
- * has the whole network behind it names one that is there already, and IPv4 refuses to have it twice.
+ * has the whole network behind it names one that is there already, and IPv4 refuses to have it twice. A table of the file's
+ * choice has them all; default routes without one are default-routes.ts.
  */
-function neededRoutes(config: NodeConfig): IpPrefix[] {
-  const connected = config.interface.addresses.map(networkOf);
+function neededRoutes(config: NodeConfig, isUsable: (version: 4 | 6) => boolean): string[] {
+  const { name, table, addresses } = config.interface;
+  if (table === 'off') return [];
+  const connected = addresses.map(networkOf);
   const isConnected = ({ address, length }: IpPrefix): boolean =>
     connected.some((network) => length >= network.length && contains(network, address));
-  return config.peers.flatMap(allowedIps).filter((prefix) => !isConnected(prefix));
+  const isNeeded = (prefix: IpPrefix): boolean =>
+    isUsable(prefix.address.version) && (table !== 'auto' || (prefix.length > 0 && !isConnected(prefix)));
+  const suffix = table === 'auto' ? '' : ` table ${table}`;
+  return config.peers.flatMap((peer) => {
+    const metric = peer.metric === null ? '' : ` metric ${peer.metric}`;
+    return allowedIps(peer)
+      .filter(isNeeded)
+      .map((prefix) => `${renderPrefix(prefix)} dev ${name}${metric}${suffix}`);
+  });
 }
 
 /** What a peer may send from and is sent to: its own addresses, and the networks behind it. */
@@ -302,11 +322,12 @@ interface Route {
 }
 
 /** The routes to those of the addresses that have one: one `ip` process for all. */
-async function routesTo(targets: readonly string[]): Promise<Route[]> {
+async function routesTo(targets: readonly string[], mark: number): Promise<Route[]> {
+  const marked = mark === 0 ? '' : ` mark ${mark}`;
   if (targets.length === 0) return [];
   const answers = await ipJson(
     ['-force', '-batch', '-'],
-    targets.map((target) => `route get ${target}`),
+    targets.map((target) => `route get ${target}${marked}`),
   );
   return answers.flatMap((answer) => answer as Route[]);
 }

@@ -18,6 +18,7 @@ import { Descriptors } from '../lane/descriptors.ts';
 import type { LaneOffloads } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import { changeBetween, configuredChange } from './configured-change.ts';
+import { DefaultRoutes } from './default-routes.ts';
 import { Device } from './device.ts';
 import { EndpointKeeper } from './endpoint-keeper.ts';
 import { TunnelInterface, tunnelMtu } from './interface.ts';
@@ -70,6 +71,7 @@ export class Node implements ControlTarget {
   readonly #parts: ReloadPart[] = [];
   #isReloading = false;
   #endpoints: EndpointKeeper | undefined;
+  #defaultRoutes: DefaultRoutes | undefined;
   readonly #talks = new Talks(
     () => this.#device,
     (peer, question) => this.#answer(peer, question),
@@ -203,13 +205,14 @@ export class Node implements ControlTarget {
 
     // The lane starts while `ip` runs: nothing is ready before both are.
     const [interfaceResult, deviceResult] = await Promise.allSettled([
-      TunnelInterface.setUp(config, mtu, log),
+      TunnelInterface.setUp(config, mtu, log, () => this.#defaultRoutes?.mark ?? 0),
       this.#startDevice(descriptors, mtu),
     ]);
     if (deviceResult.status === 'fulfilled') this.#undo.defer(() => deviceResult.value.stop());
     if (interfaceResult.status === 'rejected') throw interfaceResult.reason;
     if (deviceResult.status === 'rejected') throw deviceResult.reason;
     this.#device = deviceResult.value;
+    const defaultRoutes = await this.#routeDefault(this.#device);
 
     this.#undo.defer(() => this.#talks.stop());
     const host = this.#asHost(this.#device);
@@ -222,7 +225,7 @@ export class Node implements ControlTarget {
     await this.#serveUapi(this.#device);
     const pages = await this.#servePages();
     const logLevel = logLevelPart(log, this.#options.isLogLevelFixed === true);
-    this.#parts.push(logLevel, pages, interfaceResult.value);
+    this.#parts.push(logLevel, pages, interfaceResult.value, defaultRoutes);
   }
 
   #asHost(device: Device): HostNode {
@@ -250,6 +253,17 @@ export class Node implements ControlTarget {
       default:
         return question satisfies never;
     }
+  }
+
+  async #routeDefault(device: Device): Promise<DefaultRoutes> {
+    const { config, log, runDirectory } = this.#options;
+    const routes = new DefaultRoutes({ name: config.interface.name, device, runDirectory, log });
+    this.#defaultRoutes = routes;
+    await routes.clear();
+    this.#undo.defer(() => routes.close());
+    await using first = await routes.prepare(config, config);
+    await first.commit();
+    return routes;
   }
 
   async #servePages(): Promise<ServedPages> {

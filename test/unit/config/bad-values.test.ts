@@ -76,6 +76,14 @@ describe('values that are wrong, in the interface', () => {
       'offloads: none',
       '5:13: interface.offloads: "none" is not a section with the keys udp_gso, udp_gro, tun_tcp, tun_udp (ERR_CONFIG_TYPE)',
     ],
+    [
+      'table: main',
+      '5:10: interface.table: "main" is not auto, off, or a number from 1 to 4294967294 (ERR_CONFIG_ROUTE)',
+    ],
+    [
+      'table: 0',
+      '5:10: interface.table: 0 is not auto, off, or a number from 1 to 4294967294 (ERR_CONFIG_ROUTE)',
+    ],
     ['mtu: 575', `5:8: interface.mtu: 575 ${mtu} (ERR_CONFIG_MTU)`],
     ['mtu: 65456', `5:8: interface.mtu: 65456 ${mtu} (ERR_CONFIG_MTU)`],
     ['mtu: Auto', `5:8: interface.mtu: "Auto" ${mtu} (ERR_CONFIG_MTU)`],
@@ -153,19 +161,19 @@ describe('values that are wrong, in the interface', () => {
     ],
     [
       'profile: std',
-      '5:3: interface.profile: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, offloads (ERR_CONFIG_UNKNOWN_KEY)',
+      '5:3: interface.profile: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, table, offloads (ERR_CONFIG_UNKNOWN_KEY)',
     ],
     [
       'constructor: 1',
-      '5:3: interface.constructor: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, offloads (ERR_CONFIG_UNKNOWN_KEY)',
+      '5:3: interface.constructor: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, table, offloads (ERR_CONFIG_UNKNOWN_KEY)',
     ],
     [
       '__proto__: {x: 1}',
-      '5:3: interface.__proto__: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, offloads (ERR_CONFIG_UNKNOWN_KEY)',
+      '5:3: interface.__proto__: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, table, offloads (ERR_CONFIG_UNKNOWN_KEY)',
     ],
     [
       '"": 1',
-      '5:3: interface[""]: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, offloads (ERR_CONFIG_UNKNOWN_KEY)',
+      '5:3: interface[""]: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, table, offloads (ERR_CONFIG_UNKNOWN_KEY)',
     ],
   ];
   test.each(rows)('%s', (line, problem) => {
@@ -214,17 +222,10 @@ describe('values that are wrong, in a peer', () => {
       '8:14: peers.alice.routes[0]: 10.9.0.1 is taken: this node has it in line 4 (ERR_CONFIG_OVERLAP)',
     ],
     [
-      'routes: [0.0.0.0/0]',
-      '8:14: peers.alice.routes[0]: "0.0.0.0/0" is a default route, which needs policy routing: this version has none yet (ERR_CONFIG_UNSUPPORTED)',
-    ],
-    [
-      'routes: ["::/0"]',
-      '8:14: peers.alice.routes[0]: "::/0" is a default route, which needs policy routing: this version has none yet (ERR_CONFIG_UNSUPPORTED)',
-    ],
-    [
       'endpoints: [vpn.example.org]',
       '8:17: peers.alice.endpoints[0]: "vpn.example.org" is not an endpoint: the port is missing, as in vpn.example.org:51820 (ERR_CONFIG_ENDPOINT)',
     ],
+    ['metric: -1', '8:13: peers.alice.metric: -1 is not a number from 0 to 4294967295 (ERR_CONFIG_ROUTE)'],
     ['keepalive: 65536', `8:16: peers.alice.keepalive: 65536 ${keepalive} (ERR_CONFIG_KEEPALIVE)`],
     ['keepalive: soon', `8:16: peers.alice.keepalive: "soon" ${keepalive} (ERR_CONFIG_KEEPALIVE)`],
     ['keepalive: true', `8:16: peers.alice.keepalive: true ${keepalive} (ERR_CONFIG_KEEPALIVE)`],
@@ -234,7 +235,7 @@ describe('values that are wrong, in a peer', () => {
     ],
     [
       'AllowedIPs: 10.9.0.2',
-      '8:5: peers.alice.AllowedIPs: unknown key; known here: public_key, preshared_key_file, addresses, routes, endpoints, keepalive, profile, allow, deny, reachable_from, route_via (ERR_CONFIG_UNKNOWN_KEY)',
+      '8:5: peers.alice.AllowedIPs: unknown key; known here: public_key, preshared_key_file, addresses, routes, metric, endpoints, keepalive, profile, allow, deny, reachable_from, route_via (ERR_CONFIG_UNKNOWN_KEY)',
     ],
     [
       'endpoint: a:1',
@@ -242,7 +243,7 @@ describe('values that are wrong, in a peer', () => {
     ],
     [
       'colour: []',
-      '8:5: peers.alice.colour: unknown key; known here: public_key, preshared_key_file, addresses, routes, endpoints, keepalive, profile, allow, deny, reachable_from, route_via (ERR_CONFIG_UNKNOWN_KEY)',
+      '8:5: peers.alice.colour: unknown key; known here: public_key, preshared_key_file, addresses, routes, metric, endpoints, keepalive, profile, allow, deny, reachable_from, route_via (ERR_CONFIG_UNKNOWN_KEY)',
     ],
   ];
   test.each(rows)('%s', (line, problem) => {

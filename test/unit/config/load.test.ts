@@ -163,7 +163,7 @@ test('what is missing is named where its section begins', () => {
     '6:3: peers.alice.public_key: this key is missing; it takes a public key (ERR_CONFIG_MISSING_KEY)',
   ]);
   expect(folder.problems(`${INTERFACE}peers:\n  alice:\n`)).toEqual([
-    '6:9: peers.alice: the section is empty; it has the keys public_key, preshared_key_file, addresses, routes, endpoints, keepalive, profile, allow, deny, reachable_from, route_via (ERR_CONFIG_TYPE)',
+    '6:9: peers.alice: the section is empty; it has the keys public_key, preshared_key_file, addresses, routes, metric, endpoints, keepalive, profile, allow, deny, reachable_from, route_via (ERR_CONFIG_TYPE)',
   ]);
   expect(folder.problems('peers: {}\n')).toEqual([
     '1:1: interface: this section is missing (ERR_CONFIG_MISSING_KEY)',
