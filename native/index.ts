@@ -8,6 +8,12 @@ import { loadAddon } from './addon-file.ts';
 /** What {@link BatchIo.wait} reports, as bits. Twin: `ready` in src/poll.h. */
 export const READY = { tun: 1, udp4: 2, udp6: 4, woken: 8, tunGone: 16, link: 32 } as const;
 
+/**
+ * What {@link BatchIo.exchange} reports, by index: {@link nowMs} when it had waited, the datagrams and frames it took in, and
+ * how many of the messages it sent got the status {@link SENT_WITHOUT_LOCAL}. Twin: `report` in src/batch_io.h.
+ */
+export const REPORT = { nowMs: 0, datagrams: 1, frames: 2, stale: 3 } as const;
+
 /** Bytes of an entry of the receive and send columns; src/columns.h has its fields. */
 export const DATAGRAM_ENTRY_BYTES = 64;
 
@@ -162,8 +168,11 @@ interface Addon {
   BatchIo: new () => AddonBatchIo;
 }
 
+/** As {@link BatchIo.exchange}. A function and no method: for a method Node-API looks up the object, which costs as much. */
+type Exchange = (memory: ArrayBuffer, frames: number, messages: number, untilMs: number) => number;
+
 interface AddonBatchIo {
-  open(options: Required<BatchIoOptions>): undefined | Failure;
+  open(options: Required<BatchIoOptions> & { report: Float64Array }): Exchange | Failure;
   wait(timeoutMs: number): number;
   receiveUdp(memory: ArrayBuffer, ready: number): number;
   sendUdp(memory: ArrayBuffer, count: number): number;
@@ -372,7 +381,12 @@ export function nowMs(): number {
  * An entry that points outside the memory is such a fault, `EFAULT`. After {@link close} each call returns -EBADF.
  */
 export class BatchIo {
+  /** What the last {@link exchange} did, by the indices of {@link REPORT}. */
+  readonly report: Float64Array = new Float64Array(Object.keys(REPORT).length);
   readonly #io: AddonBatchIo;
+  readonly #exchange: Exchange;
+  /** What {@link exchange} last found large enough. */
+  #known: ArrayBuffer | undefined;
   readonly #sendSlots: number;
   readonly #writeSlots: number;
   /** Where each column ends, in bytes: what a memory must hold at least. */
@@ -406,11 +420,12 @@ export class BatchIo {
       write: all.writeColumn + all.writeSlots * FRAME_ENTRY_BYTES,
     };
     this.#io = new addon.BatchIo();
-    const failure = this.#io.open(all);
-    if (failure !== undefined) {
+    const opened = this.#io.open({ ...all, report: this.report });
+    if (typeof opened !== 'function') {
       const watched = `TUN ${all.tun}, UDP ${all.udp4} and ${all.udp6}, event ${all.event}`;
-      throw new SystemCallError(`cannot wait for the descriptors ${watched}`, failure);
+      throw new SystemCallError(`cannot wait for the descriptors ${watched}`, opened);
     }
+    this.#exchange = opened;
   }
 
   /**
@@ -423,6 +438,24 @@ export class BatchIo {
   wait(timeoutMs: number): number {
     checkType('timeoutMs', timeoutMs, 'number');
     return this.#io.wait(timeoutMs === Number.POSITIVE_INFINITY ? -1 : Math.max(0, timeoutMs));
+  }
+
+  /**
+   * All that a turn of a loop asks of the system, in one call: {@link writeTun} for `frames` and {@link sendUdp} for
+   * `messages`, if they are not 0; then {@link wait} until {@link nowMs} reaches `untilMs` (0 = look, do not wait); then
+   * {@link receiveUdp} and {@link readTun} for whoever is ready. {@link report} has the time and the counts, which are 0 where
+   * nothing came. For a packet in an idle tunnel finds its code out of the caches, and then each call costs microseconds.
+   * @returns what `wait` does
+   */
+  exchange(memory: ArrayBuffer, frames: number, messages: number, untilMs: number): number {
+    if (memory !== this.#known) {
+      checkMemory(memory, Math.max(...Object.values(this.#ends)));
+      this.#known = memory;
+    }
+    checkWhole('frames', frames, 0, this.#writeSlots);
+    checkWhole('messages', messages, 0, this.#sendSlots);
+    checkType('untilMs', untilMs, 'number');
+    return this.#exchange(memory, frames, messages, untilMs);
   }
 
   /**

@@ -179,6 +179,7 @@ export class Core {
   readonly memory: CoreMemory;
   readonly layout: Layout;
   readonly #exports: Exports;
+  #bytesOfAll: Uint8Array<ArrayBuffer> = new Uint8Array();
   readonly #control: number;
   readonly #counters: number;
   readonly #counterCount: number;
@@ -219,6 +220,13 @@ export class Core {
     this.#control = word(9);
     this.#counters = word(11);
     this.#counterCount = word(12);
+  }
+
+  /** The present buffer of {@link memory}: another one when it has grown. Asked for at each call, it must cost nothing. */
+  get buffer(): ArrayBuffer {
+    // A view of a buffer that is detached has no bytes.
+    if (this.#bytesOfAll.length === 0) this.#bytesOfAll = new Uint8Array(this.memory.buffer);
+    return this.#bytesOfAll.buffer;
   }
 
   /** The time for everything until the next call. Once per turn of the loop. */

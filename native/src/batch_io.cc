@@ -2,6 +2,7 @@
 // fetch its base anew, because a wasm memory moves when it grows.
 #include "batch_io.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "arguments.h"
@@ -45,11 +46,23 @@ Napi::Value BatchIo::Open(const Napi::CallbackInfo& info) {
       !ReadPlace(options, "writeColumn", "writeSlots", &write_)) {
     return env.Undefined();
   }
+  if (!ReadReport(GetProperty(options, "report"))) return env.Undefined();
   const Failure failure = poller_.Open(descriptors_);
   if (failure.happened()) return FailureValue(env, failure);
   udp_ = std::make_unique<UdpBatch>(descriptors_.udp4, descriptors_.udp6);
   link_ = std::make_unique<LinkWatch>(descriptors_.tun);
-  return env.Undefined();
+  return Napi::Function::New<&BatchIo::Exchange>(env, "exchange", this);
+}
+
+bool BatchIo::ReadReport(const Napi::Value& value) {
+  if (!value.IsTypedArray()) return Refuse(value.Env(), "report is not an array");
+  Napi::Float64Array report = value.As<Napi::Float64Array>();
+  if (report.TypedArrayType() != napi_float64_array || report.ElementLength() != report::kCount) {
+    return Refuse(value.Env(), "report is not an array of its size");
+  }
+  report_ = Napi::Persistent(report);
+  report_at_ = report.Data();
+  return true;
 }
 
 Napi::Value BatchIo::SetSockets(const Napi::CallbackInfo& info) {
@@ -90,6 +103,41 @@ Napi::Value BatchIo::Wait(const Napi::CallbackInfo& info) {
   double timeout_ms = 0;
   if (!ReadDouble(info[0], "timeoutMs", &timeout_ms)) return info.Env().Undefined();
   return Napi::Number::New(info.Env(), udp_ == nullptr ? -EBADF : poller_.Wait(timeout_ms, &faults_));
+}
+
+Napi::Value BatchIo::Exchange(const Napi::CallbackInfo& info) {
+  return static_cast<BatchIo*>(info.Data())->ExchangeWith(info);
+}
+
+Napi::Value BatchIo::ExchangeWith(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Memory memory;
+  Column<FrameEntry> write, read;
+  Column<DatagramEntry> send, receive;
+  double frames = 0, messages = 0, until_ms = 0;
+  if (!ReadMemory(info[0], &memory)) return env.Undefined();
+  if (!write.Open(memory, write_) || !send.Open(memory, send_) || !receive.Open(memory, receive_) ||
+      !read.Open(memory, read_)) {
+    Refuse(env, "a column ends behind the memory");
+    return env.Undefined();
+  }
+  if (!ReadWhole(info[1], "frames", 0, write.slots(), &frames) ||
+      !ReadWhole(info[2], "messages", 0, send.slots(), &messages) ||
+      !ReadDouble(info[3], "untilMs", &until_ms)) {
+    return env.Undefined();
+  }
+  if (udp_ == nullptr) return Napi::Number::New(env, -EBADF);
+  if (frames > 0) WriteFrames(descriptors_.tun, adds_header_, write, static_cast<uint32_t>(frames), &faults_);
+  if (messages > 0) udp_->Send(send, static_cast<uint32_t>(messages), &faults_);
+  report_at_[report::kStale] = messages > 0 ? udp_->last_stale() : 0;
+  const int ready = poller_.Wait(until_ms <= 0 ? 0 : std::max(0.0, until_ms - NowMs()), &faults_);
+  const uint32_t bits = ready > 0 ? static_cast<uint32_t>(ready) : 0;
+  report_at_[report::kNowMs] = NowMs();
+  report_at_[report::kDatagrams] =
+      (bits & (ready::kUdp4 | ready::kUdp6)) == 0 ? 0 : std::max(0, udp_->Receive(receive, bits, &faults_));
+  report_at_[report::kFrames] =
+      (bits & ready::kTun) == 0 ? 0 : std::max(0, ReadFrames(descriptors_.tun, adds_header_, read, &faults_));
+  return Napi::Number::New(env, ready);
 }
 
 Napi::Value BatchIo::ReceiveUdp(const Napi::CallbackInfo& info) {

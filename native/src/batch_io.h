@@ -16,6 +16,15 @@
 
 namespace tuntap2 {
 
+// What Exchange() reports, by index. Twin: REPORT in index.ts.
+namespace report {
+inline constexpr size_t kNowMs = 0;
+inline constexpr size_t kDatagrams = 1;
+inline constexpr size_t kFrames = 2;
+inline constexpr size_t kStale = 3;
+inline constexpr size_t kCount = 4;
+}  // namespace report
+
 class BatchIo : public Napi::ObjectWrap<BatchIo> {
  public:
   static Napi::Function Define(Napi::Env env);
@@ -23,10 +32,15 @@ class BatchIo : public Napi::ObjectWrap<BatchIo> {
   explicit BatchIo(const Napi::CallbackInfo& info) : Napi::ObjectWrap<BatchIo>(info) {}
 
  private:
-  // open(options): undefined, or { errno, syscall }. Apart from the constructor, because that cannot answer.
+  // open(options): the function `exchange`, or { errno, syscall }. Apart from the constructor, because that
+  // cannot answer.
   Napi::Value Open(const Napi::CallbackInfo& info);
 
   Napi::Value Wait(const Napi::CallbackInfo& info);
+  // A function with this object for its data, no method: napi_unwrap is a property lookup, which costs as
+  // much as the rest of the call. INVARIANT: whoever holds the function holds the object (index.ts: BatchIo).
+  static Napi::Value Exchange(const Napi::CallbackInfo& info);
+  Napi::Value ExchangeWith(const Napi::CallbackInfo& info);
   Napi::Value ReceiveUdp(const Napi::CallbackInfo& info);
   Napi::Value SendUdp(const Napi::CallbackInfo& info);
   Napi::Value ReadTun(const Napi::CallbackInfo& info);
@@ -38,9 +52,15 @@ class BatchIo : public Napi::ObjectWrap<BatchIo> {
   Napi::Value Faults(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 
+  bool ReadReport(const Napi::Value& value);
+
   BatchDescriptors descriptors_;
   bool adds_header_ = false;  // to the frames of the TUN
   ColumnPlace receive_, send_, read_, write_;
+  // Where Exchange() says what it did. INVARIANT: the array is kept alive here, and never detached: its
+  // buffer is index.ts's, which transfers it to nobody.
+  Napi::Reference<Napi::Float64Array> report_;
+  double* report_at_ = nullptr;
   FaultTable faults_;
   Poller poller_;
   std::unique_ptr<LinkWatch> link_;

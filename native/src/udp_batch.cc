@@ -104,7 +104,9 @@ int UdpBatch::Receive(const Column<DatagramEntry>& column, uint32_t ready, Fault
   int error = 0;
   while (taken < column.slots() && bytes < kBatchBytes && !(is_drained[0] && is_drained[1])) {
     if (!is_drained[turn]) {
-      const uint32_t want = std::min(quantum, column.slots() - taken);
+      // At first as many as came last time and one more: each that is prepared in vain costs cache misses.
+      const uint32_t likely = taken == 0 ? std::min(quantum, last_taken_ + 1) : quantum;
+      const uint32_t want = std::min(likely, column.slots() - taken);
       const Taken some = ReceiveSome(sockets[turn], families[turn], column, filled, want, faults);
       taken += some.datagrams;
       filled += some.filled;
@@ -114,6 +116,7 @@ int UdpBatch::Receive(const Column<DatagramEntry>& column, uint32_t ready, Fault
     }
     turn ^= 1;
   }
+  last_taken_ = taken;
   return filled == 0 ? -error : static_cast<int>(filled);
 }
 

@@ -74,7 +74,8 @@ class UdpBatch {
 
   const int udp4_;
   const int udp6_;
-  uint32_t turn_ = 0;  // whose turn it is to be first: 0 = IPv4, 1 = IPv6
+  uint32_t turn_ = 0;        // whose turn it is to be first: 0 = IPv4, 1 = IPv6
+  uint32_t last_taken_ = 0;  // datagrams of the last Receive()
   uint32_t last_stale_ = 0;
   bool gso_works_ = true;  // until the first EIO: then trains leave datagram by datagram
   uint32_t patience_ = 0;  // waits for room in a send buffer that this Send may still make

@@ -137,7 +137,9 @@ it('the addon alone throws a TypeError for what index.ts would have refused', ()
   const load = createRequire(import.meta.url)('node-gyp-build');
   const addon = load(fileURLToPath(new URL('..', import.meta.url)));
   const io = new addon.BatchIo();
-  const all = { ...options, addsHeader: false, udp4: -1, udp6: -1 };
+  const all = { ...options, addsHeader: false, udp4: -1, udp6: -1, report: new Float64Array(4) };
+  const exchange = io.open(all);
+  expect(exchange).toBeTypeOf('function');
   const unopened = new addon.BatchIo();
   const calls: [string, () => unknown][] = [
     ['openTun', () => addon.openTun('sixteen-letters-', true, true, true, true)],
@@ -155,6 +157,15 @@ it('the addon alone throws a TypeError for what index.ts would have refused', ()
     ['BatchIo without new', () => addon.BatchIo()],
     ['open without options', () => unopened.open()],
     ['open with a bad column', () => unopened.open({ ...all, sendColumn: 2 ** 32 })],
+    ['open without a report', () => unopened.open({ ...all, report: undefined })],
+    ['open with a short report', () => unopened.open({ ...all, report: new Float64Array(3) })],
+    ['open with a report of another kind', () => unopened.open({ ...all, report: new Uint32Array(4) })],
+    ['exchange without arguments', () => exchange()],
+    ['exchange with a detached memory', () => exchange(detached(), 0, 0, 0)],
+    ['exchange with a column behind the memory', () => exchange(new ArrayBuffer(575), 0, 0, 0)],
+    ['exchange of too many frames', () => exchange(new ArrayBuffer(4096), 5, 0, 0)],
+    ['exchange of too many messages', () => exchange(new ArrayBuffer(4096), 0, 5, 0)],
+    ['exchange until NaN', () => exchange(new ArrayBuffer(4096), 0, 0, Number.NaN)],
     ['wait', () => io.wait(Number.NaN)],
     ['no memory', () => io.readTun()],
     ['a view', () => io.readTun(new Uint8Array(4096))],
@@ -165,7 +176,6 @@ it('the addon alone throws a TypeError for what index.ts would have refused', ()
     ['a count of NaN', () => io.writeTun(new ArrayBuffer(4096), Number.NaN)],
     ['a method on something else', () => io.readTun.call({}, new ArrayBuffer(4096))],
   ];
-  expect(io.open(all)).toBeUndefined();
   for (const [what, call] of calls) expect(call, what).toThrow(TypeError);
   expect(() => io.readTun(detached())).toThrow(/detached/);
   expect(() => io.open(all)).toThrow(TypeError); // once only

@@ -1,42 +1,93 @@
-// One turn of a lane's loop: counts handed from one room to the other, in packet order. Nothing here sees a packet.
+// The turns of a lane's loop: counts handed from one room to the other, in packet order. Nothing here sees a packet.
+//
+//   io.exchange ── datagrams ──▶ core.inbound ──▶ frames, replies ─┐
+//               ── frames ─────▶ core.outbound ──▶ messages ───────┴──▶ the next io.exchange
+//
+// All that the system is asked for between two turns is one call into native code. For what a packet in an idle tunnel waits
+// for is code that is in no cache any more: the less of it there is, the better.
 
-import { type BatchIo, READY } from 'node-tuntap2';
+import { type BatchIo, READY, REPORT } from 'node-tuntap2';
 import type { Core } from 'wireguard-wasm';
 
-/** What {@link turn} needs of {@link BatchIo}. */
-export type Io = Pick<BatchIo, 'receiveUdp' | 'sendUdp' | 'readTun' | 'writeTun' | 'lastStale'>;
+/** What {@link Turns} needs of {@link BatchIo}. */
+export type Io = Pick<BatchIo, 'exchange' | 'receiveUdp' | 'sendUdp' | 'writeTun' | 'lastStale' | 'report'>;
 
-const UDP = READY.udp4 | READY.udp6;
+/** Both sockets. */
+export const UDP = READY.udp4 | READY.udp6;
 
-/**
- * Moves what `ready` says is there: one native call per arrow of the walk. `io` counts failed calls, and a negative
- * count moves nothing. The memory is asked for at each call: it may have grown, and the old one would be empty.
- */
-export function turn(core: Core, io: Io, ready: number): void {
-  if ((ready & UDP) !== 0) {
-    const datagrams = io.receiveUdp(core.memory.buffer, ready);
-    if (datagrams > 0) {
-      const frames = core.inbound(datagrams);
-      if (frames > 0) io.writeTun(core.memory.buffer, frames);
-      send(core, io, core.replies()); // cookie replies, keepalives, staged packets
+export class Turns {
+  readonly #core: Core;
+  readonly #io: Io;
+  /** What waits in the write column and in the send column. */
+  #frames = 0;
+  #messages = 0;
+
+  constructor(core: Core, io: Io) {
+    this.#core = core;
+    this.#io = io;
+  }
+
+  /** When the last {@link exchange} came back. */
+  get nowMs(): number {
+    return this.#io.report[REPORT.nowMs] as number;
+  }
+
+  /** Hands over what waits, sleeps until `untilMs` unless something is there, and takes it in. Returns what is ready. */
+  exchange(untilMs: number): number {
+    const io = this.#io;
+    const core = this.#core;
+    const messages = this.#messages;
+    const ready = io.exchange(core.buffer, this.#frames, messages, untilMs);
+    this.#frames = 0;
+    this.#messages = 0;
+    if ((io.report[REPORT.stale] as number) > 0) core.staleSources(messages);
+    return ready;
+  }
+
+  /** Takes what the last exchange brought through the core. What comes of it waits for the next. */
+  take(ready: number): void {
+    const core = this.#core;
+    const report = this.#io.report;
+    if ((ready & UDP) !== 0) {
+      this.#frames = core.inbound(report[REPORT.datagrams] as number);
+      this.#messages = core.replies(); // cookie replies, keepalives, staged packets
+    }
+    if ((ready & READY.tun) !== 0) {
+      this.flush(); // what follows is laid in the same columns
+      this.#messages = core.outbound(report[REPORT.frames] as number);
     }
   }
-  if ((ready & READY.tun) !== 0) {
-    const frames = io.readTun(core.memory.buffer);
-    if (frames > 0) send(core, io, core.outbound(frames));
+
+  /** Works on waiting handshakes, behind data, for a bounded time. Says whether more wait. */
+  handshakes(): boolean {
+    if (this.#core.handshakesWaiting() === 0) return false;
+    this.flush();
+    this.send(this.#core.handshakes());
+    return this.#core.handshakesWaiting() > 0;
   }
-  if (core.handshakesWaiting() > 0) send(core, io, core.handshakes()); // behind data, for a bounded time
-}
 
-/** Takes what `ready` says is there, and does nothing with it. */
-export function drain(core: Core, io: Io, ready: number): void {
-  if ((ready & UDP) !== 0) io.receiveUdp(core.memory.buffer, ready);
-  if ((ready & READY.tun) !== 0) io.readTun(core.memory.buffer);
-}
+  /** Takes what the sockets hold through the core, for they are about to be exchanged. */
+  drainSockets(): void {
+    this.flush();
+    const datagrams = this.#io.receiveUdp(this.#core.buffer);
+    if (datagrams <= 0) return;
+    this.#frames = this.#core.inbound(datagrams);
+    this.#messages = this.#core.replies();
+    this.flush();
+  }
 
-/** Sends the first `messages` of the send column; peers whose source address the host has lost forget it. */
-export function send(core: Core, io: Io, messages: number): void {
-  if (messages <= 0) return;
-  io.sendUdp(core.memory.buffer, messages);
-  if (io.lastStale > 0) core.staleSources(messages);
+  /** Hands over what waits. */
+  flush(): void {
+    if (this.#frames > 0) this.#io.writeTun(this.#core.buffer, this.#frames);
+    this.#frames = 0;
+    this.send(this.#messages);
+    this.#messages = 0;
+  }
+
+  /** Sends the first `messages` of the send column; peers whose source address the host has lost forget it. */
+  send(messages: number): void {
+    if (messages <= 0) return;
+    this.#io.sendUdp(this.#core.buffer, messages);
+    if (this.#io.lastStale > 0) this.#core.staleSources(messages);
+  }
 }

@@ -14,6 +14,7 @@ const sources = {
   core: withoutComments(read('wasm/index.ts')),
   columns: withoutComments(read('native/src/columns.h')),
   poll: withoutComments(read('native/src/poll.h')),
+  batchIo: withoutComments(read('native/src/batch_io.h')),
   io: withoutComments(read('native/index.ts')),
 };
 const manual = read('docs/architecture.md');
@@ -124,6 +125,15 @@ describe('the numbers of native/index.ts are those of its sources', () => {
       return `${first.toLowerCase()}${rest}: ${bit}`;
     });
     expect(ready.split(', ')).toEqual(cpp);
+  });
+
+  test('what exchange() reports', () => {
+    const [report = ''] = match(sources.io, /const REPORT = \{ (.*) \}/);
+    const cpp = Array.from(sources.batchIo.matchAll(/size_t k(\w)(\w+) = (\d+);/g), (groups) => {
+      const [, first = '', rest, index] = groups;
+      return `${first.toLowerCase()}${rest}: ${index}`;
+    });
+    expect([...report.split(', '), 'count: 4']).toEqual(cpp);
   });
 
   test('the status of a datagram whose source was stale', () => {
