@@ -11,6 +11,7 @@ import {
   type CompiledSubject,
   type Leg,
   OUTSIDE,
+  type RuleName,
   SELF,
 } from './compiled.ts';
 import { notInternet } from './internet.ts';
@@ -22,6 +23,8 @@ import {
   type PolicyPeer,
   type Profile,
   type Rule,
+  type RulePlace,
+  rulesOf,
   type Service,
   type ServiceRef,
   type Site,
@@ -29,10 +32,31 @@ import {
   type Target,
 } from './model.ts';
 import { subtractPrefixes } from './subtract.ts';
+import { Unchanged } from './unchanged.ts';
 
-/** Only for a document without problems: a name that is not there is a mistake of the caller. */
-export function compile(policy: Policy): CompiledPolicy {
-  return new Compiler(policy).compile();
+/** A policy for the core, and where the row behind each name it gives back stands. */
+export interface Compilation {
+  readonly model: Policy;
+  readonly policy: CompiledPolicy;
+  readonly places: ReadonlyMap<RuleName, RulePlace>;
+}
+
+/**
+ * Only for a document without problems: a name that is not there is a mistake of the caller. With what an earlier document
+ * became, the parts of peers that are as they were are the same objects: the core is not told of them again.
+ */
+export function compile(model: Policy, former: Compilation | null = null): Compilation {
+  const policy = new Compiler(model, former).compile();
+  let places: ReadonlyMap<RuleName, RulePlace> | null = null;
+  return {
+    model,
+    policy,
+    /** Made when it is first asked for: a change has not to wait for it. */
+    get places() {
+      places ??= new Map(rulesOf(model).map(({ name, place }) => [name, place]));
+      return places;
+    },
+  };
 }
 
 const BOTH_LEGS: readonly Leg[] = ['in', 'out'];
@@ -59,6 +83,8 @@ interface RuleHead {
 
 class Compiler {
   readonly #policy: Policy;
+  readonly #unchanged: Unchanged | null;
+  readonly #former: CompiledPolicy | null;
   readonly #peers: ReadonlyMap<string, PolicyPeer>;
   readonly #services: ReadonlyMap<string, Service>;
   readonly #profiles: ReadonlyMap<string, Profile>;
@@ -68,8 +94,10 @@ class Compiler {
   readonly #subjects = new Map<string, CompiledSubject>();
   readonly #compiledPeers = new Map<string, CompiledPeer>();
 
-  constructor(policy: Policy) {
+  constructor(policy: Policy, former: Compilation | null) {
     this.#policy = policy;
+    this.#unchanged = former === null ? null : new Unchanged(former.model, policy);
+    this.#former = former?.policy ?? null;
     this.#peers = new Map(policy.peers.map((peer) => [peer.name, peer]));
     this.#services = new Map(policy.services.map((service) => [service.id, service]));
     this.#profiles = new Map(policy.profiles.map((profile) => [profile.id, profile]));
@@ -105,7 +133,10 @@ class Compiler {
       networks: new Map(compiledNetworks),
       subjects: this.#subjects,
       peers: this.#compiledPeers,
-      notInternet: distinct(notInternet(this.#policy)),
+      notInternet:
+        this.#former !== null && this.#unchanged?.areAddresses === true
+          ? this.#former.notInternet
+          : distinct(notInternet(this.#policy)),
     };
   }
 
@@ -124,7 +155,7 @@ class Compiler {
     const inbound = `${name}/inbound`;
     this.#addRuleSet(name, [
       ...this.#serviceRules(site.inbound),
-      ...(exit === null ? [] : rulesOf(allow(exit, BOTH_LEGS), { to: 'internet', traffic: [] }, [])),
+      ...(exit === null ? [] : rulesFor(allow(exit, BOTH_LEGS), { to: 'internet', traffic: [] }, [])),
     ]);
     this.#addRuleSet(outbound, this.#outboundRules(site));
     this.#addRuleSet(
@@ -145,15 +176,28 @@ class Compiler {
   }
 
   #addPeer(peer: PolicyPeer): void {
+    if (this.#former !== null && this.#unchanged?.isPeer(peer) === true) this.#keepPeer(peer, this.#former);
+    else this.#makePeer(peer);
+  }
+
+  /** Everything that `#makePeer` would make of it again. */
+  #keepPeer({ name }: PolicyPeer, { ruleSets, subjects, peers }: CompiledPolicy): void {
+    const subject = peerSubject(name);
+    for (const set of [subject, viaSet(name), reachSet(name)]) this.#addRuleSet(set, ruleSets.get(set) ?? []);
+    this.#subjects.set(subject, named(subjects, subject));
+    this.#compiledPeers.set(name, named(peers, name));
+  }
+
+  #makePeer(peer: PolicyPeer): void {
     const name = peerSubject(peer.name);
-    const via = `${name}/route_via`;
+    const via = viaSet(peer.name);
     const profile = peer.profile === null ? null : (this.#profiles.get(peer.profile) ?? null);
     this.#addRuleSet(name, [
       ...this.#accessRules(peer.deny, 'deny'),
       ...this.#accessRules(peer.allow, 'allow'),
     ]);
     if (peer.routeVia !== null) {
-      this.#addRuleSet(via, rulesOf(allow(peer.routeVia, BOTH_LEGS), { to: 'internet', traffic: [] }, []));
+      this.#addRuleSet(via, rulesFor(allow(peer.routeVia, BOTH_LEGS), { to: 'internet', traffic: [] }, []));
     }
     const networks = this.#networksOf.get(peer.name) ?? [];
     const subnets = this.#sites.get(peer.name)?.subnets ?? [];
@@ -198,7 +242,7 @@ class Compiler {
     const destinations = subnets.length === 0 ? (['any'] as const) : subtractPrefixes(EVERYTHING, subnets);
     this.#addRuleSet(
       SELF,
-      destinations.flatMap((to) => rulesOf(head, { to, traffic: [] }, [])),
+      destinations.flatMap((to) => rulesFor(head, { to, traffic: [] }, [])),
     );
     this.#subjects.set(SELF, nobody(this.#existing(...this.#outboundSets(), SELF)));
   }
@@ -216,16 +260,16 @@ class Compiler {
   #outboundRules({ subnets, outbound, outboundRule }: Site): CompiledRule[] {
     if (outbound === 'none') return [];
     if (outbound === 'any') {
-      return subnets.flatMap((to) => rulesOf(allow(outboundRule, OUT), { to, traffic: [] }, []));
+      return subnets.flatMap((to) => rulesFor(allow(outboundRule, OUT), { to, traffic: [] }, []));
     }
-    return outbound.flatMap((row) => rulesOf(allow(row, OUT), { to: row.to, traffic: [] }, row.traffic));
+    return outbound.flatMap((row) => rulesFor(allow(row, OUT), { to: row.to, traffic: [] }, row.traffic));
   }
 
   #reachRules(peer: PolicyPeer): CompiledRule[] {
     const destinations = [...peer.addresses.map(hostPrefix), ...peer.routes];
     return peer.reachableFrom.flatMap((row) => {
       const head = { ...allow(row, OUT), from: row.from === 'any' ? null : row.from };
-      return destinations.flatMap((to) => rulesOf(head, { to, traffic: [] }, row.traffic));
+      return destinations.flatMap((to) => rulesFor(head, { to, traffic: [] }, row.traffic));
     });
   }
 
@@ -237,14 +281,14 @@ class Compiler {
       return from.kind !== 'site' || from.name === site ? [null] : [];
     });
     return froms.flatMap((from) =>
-      rulesOf({ ...allow(row, IN), from }, { to: 'self', traffic: [] }, row.traffic),
+      rulesFor({ ...allow(row, IN), from }, { to: 'self', traffic: [] }, row.traffic),
     );
   }
 
   #serviceRules(refs: readonly ServiceRef[]): CompiledRule[] {
     return refs.flatMap((ref) =>
       this.#destinations({ kind: 'service', name: ref.service }).flatMap((destination) =>
-        rulesOf(allow(ref, BOTH_LEGS), destination, []),
+        rulesFor(allow(ref, BOTH_LEGS), destination, []),
       ),
     );
   }
@@ -290,7 +334,7 @@ class Compiler {
   }
 }
 
-function rulesOf(head: RuleHead, destination: Destination, traffic: readonly Traffic[]): CompiledRule[] {
+function rulesFor(head: RuleHead, destination: Destination, traffic: readonly Traffic[]): CompiledRule[] {
   const rules: CompiledRule[] = [];
   addRules(rules, head, destination, traffic);
   return rules;
@@ -354,6 +398,10 @@ function siteSubject(peer: string): string {
 
 function peerSubject(name: string): string {
   return `peers/${name}`;
+}
+
+function viaSet(peer: string): string {
+  return `${peerSubject(peer)}/route_via`;
 }
 
 function reachSet(peer: string): string {

@@ -1,11 +1,12 @@
-// The compiled form says the same as the model: every random packet, under every random policy.
+// The compiled form says the same as the model: every random packet, under every random policy. What a change of the document
+// leaves as it was is not compiled again.
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { compile } from '../../../src/policy/compile.ts';
 import { Evaluator } from '../../../src/policy/evaluate.ts';
-import { rulesOf } from '../../../src/policy/model.ts';
 import { anyCrossing, anyPolicy, OWN } from './arbitrary.ts';
+import { document, policyOf } from './documents.ts';
 import { judgeCompiled } from './judge-compiled.ts';
 
 test('compiled and model give one verdict, at one stage, by one row', () => {
@@ -13,8 +14,7 @@ test('compiled and model give one verdict, at one stage, by one row', () => {
   fc.assert(
     fc.property(anyPolicy, packets, (policy, crossings) => {
       const evaluator = new Evaluator(policy, OWN);
-      const compiled = compile(policy);
-      const places = new Map(rulesOf(policy).map(({ name, place }) => [name, place]));
+      const { policy: compiled, places } = compile(policy);
       for (const crossing of crossings) {
         const { verdict, stage, rule } = evaluator.judge(crossing);
         const wanted = { verdict, stage, rule: stage === 'default' ? null : rule.name };
@@ -23,5 +23,42 @@ test('compiled and model give one verdict, at one stage, by one row', () => {
       }
     }),
     { numRuns: 300 },
+  );
+});
+
+test('after another document it is as if there had been none', () => {
+  /** Some peers of the one, the rest of the other. */
+  const mixed = fc.tuple(anyPolicy, anyPolicy, fc.subarray([0, 1, 2, 3]), fc.boolean());
+  fc.assert(
+    fc.property(mixed, ([one, other, kept, isSameRest]) => {
+      fc.pre(one.sites.length === other.sites.length); // rows name what is there
+      const peers = other.peers.map((peer, i) => {
+        const old = one.peers[i];
+        return kept.includes(i) && old !== undefined ? structuredClone(old) : peer;
+      });
+      const next = isSameRest ? { ...one, peers } : { ...other, peers };
+      expect(compile(next, compile(one)).policy).toEqual(compile(next).policy);
+    }),
+  );
+});
+
+test('the parts of a peer whose rows say the same stay, wherever their lines are now', () => {
+  const section =
+    'networks: {n: {members: [alice, bob]}}, profiles: {std: {internet: true}}, services: {files: {addr: 10.9.0.22, ports: [tcp/1]}}';
+  const text = (alice: string): string =>
+    document(section, { alice, bob: 'profile: std, allow: [{to: carol}, {to: files}]' });
+  const before = compile(policyOf(text('allow: [{to: 192.168.1.2}]')));
+  const after = compile(policyOf(`\n\n${text('allow: [{to: 192.168.1.3}]')}`), before);
+  const isKept = (name: string): boolean =>
+    after.policy.ruleSets.get(name) === before.policy.ruleSets.get(name);
+  expect([isKept('peers/bob'), isKept('peers/alice')]).toEqual([true, false]);
+  expect(after.policy.subjects.get('peers/bob')).toBe(before.policy.subjects.get('peers/bob'));
+  expect(after.policy.notInternet).toBe(before.policy.notInternet);
+  expect(after.places.get('peers.bob.allow[0]')?.line).toBe(
+    (before.places.get('peers.bob.allow[0]')?.line ?? 0) + 2,
+  );
+  const moved = text('allow: [{to: 192.168.1.3}]').replace('10.9.0.4', '10.9.0.44');
+  expect(compile(policyOf(moved), after).policy.ruleSets.get('peers/bob')).not.toBe(
+    after.policy.ruleSets.get('peers/bob'),
   );
 });

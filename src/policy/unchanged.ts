@@ -1,0 +1,110 @@
+// What a new document leaves as it was: peers whose rows, and whatever these rows name, say the same. Places do not count: a
+// line that is inserted moves all that follow, and changes nothing for them.
+
+import type { IpAddress } from '../address/ip.ts';
+import type { IpPrefix } from '../address/prefix.ts';
+import type { Traffic } from '../address/traffic.ts';
+import type { AccessRow, Policy, PolicyPeer, ReachRow } from './model.ts';
+
+export class Unchanged {
+  readonly #former: ReadonlyMap<string, PolicyPeer>;
+  readonly #peers: ReadonlyMap<string, PolicyPeer>;
+  readonly #isContext: boolean;
+  /** Whether everything that has addresses has those it had. */
+  readonly areAddresses: boolean;
+
+  constructor(former: Policy, policy: Policy) {
+    this.#former = new Map(former.peers.map((peer) => [peer.name, peer]));
+    this.#peers = new Map(policy.peers.map((peer) => [peer.name, peer]));
+    this.#isContext = contextOf(former) === contextOf(policy);
+    this.areAddresses =
+      this.#isContext &&
+      former.peers.length === policy.peers.length &&
+      policy.peers.every((peer) => {
+        const old = this.#former.get(peer.name);
+        return old !== undefined && isSameReach(old, peer);
+      });
+  }
+
+  /** Whether a peer of the new document becomes what it became before. */
+  isPeer(peer: PolicyPeer): boolean {
+    const old = this.#former.get(peer.name);
+    if (old === undefined || !this.#isContext) return false;
+    return (
+      isSameBytes(old.publicKey, peer.publicKey) &&
+      old.profile === peer.profile &&
+      old.routeVia?.site === peer.routeVia?.site &&
+      isSameReach(old, peer) &&
+      isSameList(old.reachableFrom, peer.reachableFrom, isSameReachRow) &&
+      isSameList(old.allow, peer.allow, this.#isSameRow) &&
+      isSameList(old.deny, peer.deny, this.#isSameRow)
+    );
+  }
+
+  /** A row may name another peer, and stands for its addresses. */
+  readonly #isSameRow = (a: AccessRow, b: AccessRow): boolean => {
+    const isTarget = a.to.kind === b.to.kind && this.#isSameTarget(a.to, b.to);
+    return isTarget && a.name === b.name && isSameFrom(a.from, b.from) && isSameTraffic(a.traffic, b.traffic);
+  };
+
+  #isSameTarget(a: AccessRow['to'], b: AccessRow['to']): boolean {
+    if (a.kind === 'prefix' && b.kind === 'prefix') return isSamePrefix(a.prefix, b.prefix);
+    if (!('name' in a) || !('name' in b)) return true;
+    if (a.name !== b.name || a.kind !== 'peer') return a.name === b.name;
+    const [old, peer] = [this.#former.get(a.name), this.#peers.get(b.name)];
+    return (
+      old !== undefined && peer !== undefined && isSameList(old.addresses, peer.addresses, isSameAddress)
+    );
+  }
+}
+
+/** All that peers share, as one text. */
+function contextOf({ addresses, services, profiles, networks, sites, inbound }: Policy): string {
+  return JSON.stringify([addresses, services, profiles, networks, sites, inbound], (key, value: unknown) => {
+    if (key === 'place') return undefined;
+    return value instanceof Uint8Array ? value.join() : value;
+  });
+}
+
+function isSameReach(a: PolicyPeer, b: PolicyPeer): boolean {
+  return isSameList(a.addresses, b.addresses, isSameAddress) && isSameList(a.routes, b.routes, isSamePrefix);
+}
+
+function isSameReachRow(a: ReachRow, b: ReachRow): boolean {
+  return a.name === b.name && isSameFrom(a.from, b.from) && isSameTraffic(a.traffic, b.traffic);
+}
+
+function isSameFrom(a: IpPrefix | 'any' | null, b: IpPrefix | 'any' | null): boolean {
+  if (a === null || b === null || a === 'any' || b === 'any') return a === b;
+  return isSamePrefix(a, b);
+}
+
+function isSameTraffic(a: readonly Traffic[], b: readonly Traffic[]): boolean {
+  return isSameList(a, b, (one, other) => {
+    return one.protocol === other.protocol && one.first === other.first && one.last === other.last;
+  });
+}
+
+function isSamePrefix(a: IpPrefix, b: IpPrefix): boolean {
+  return a.length === b.length && isSameAddress(a.address, b.address);
+}
+
+function isSameAddress(a: IpAddress, b: IpAddress): boolean {
+  return isSameBytes(a.bytes, b.bytes);
+}
+
+function isSameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+function isSameList<T>(a: readonly T[], b: readonly T[], isSame: (a: T, b: T) => boolean): boolean {
+  if (a === b) return true;
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) {
+    const [one, other] = [a[i], b[i]];
+    if (one === undefined || other === undefined || !isSame(one, other)) return false;
+  }
+  return true;
+}
