@@ -91,7 +91,7 @@ async function isConfirmed(seconds: number): Promise<boolean> {
   } finally {
     clearTimeout(timer);
     lines.close();
-    process.stdin.unref();
+    process.stdin.destroy(); // else it is waited for
   }
 }
 

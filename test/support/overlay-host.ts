@@ -119,7 +119,7 @@ export type HostStatus = {
 
 /** The rules of a host: the engine as it runs inside a node. */
 export class HostRules implements AsyncDisposable {
-  readonly process: LineProcess;
+  process: LineProcess;
   readonly #scratch: Scratch;
   readonly #key = generateKeyPair();
   readonly #peers = [generateKeyPair(), generateKeyPair()];
@@ -132,8 +132,12 @@ export class HostRules implements AsyncDisposable {
 
   static async create(node: Host): Promise<HostRules> {
     const scratch = await Scratch.create();
-    const program = fileURLToPath(new URL('./host-rules.ts', import.meta.url));
-    return new HostRules(node.spawn(NODE, [program, scratch.path], { isInteractive: true }), scratch);
+    return new HostRules(spawnRules(node, scratch), scratch);
+  }
+
+  /** Another process in place of one that was killed. */
+  restart(node: Host): void {
+    this.process = spawnRules(node, this.#scratch);
   }
 
   /** The file with this section `firewall`, as both the engine and the program read it. */
@@ -197,6 +201,11 @@ export class HostRules implements AsyncDisposable {
     await this.process[Symbol.asyncDispose]();
     await this.#scratch[Symbol.asyncDispose]();
   }
+}
+
+function spawnRules(node: Host, scratch: Scratch): LineProcess {
+  const program = fileURLToPath(new URL('./host-rules.ts', import.meta.url));
+  return node.spawn(NODE, [program, scratch.path], { isInteractive: true });
 }
 
 /** What the host has of rules, without counters: equal byte for byte when nothing has changed. */

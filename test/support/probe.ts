@@ -7,13 +7,16 @@ import { createInterface } from 'node:readline';
 
 type Request = {
   readonly id: number;
-  readonly op: 'listen' | 'knock';
+  readonly op: 'listen' | 'knock' | 'hold' | 'stream';
   readonly protocol: 'tcp' | 'udp';
   readonly address: string;
   readonly port: number;
   readonly waitMs?: number;
   readonly source?: string;
 };
+
+/** Sent into a flow that is held open, by the id of its request. */
+type Text = { readonly to: number; readonly text: string };
 
 const [name = ''] = process.argv.slice(2);
 /** What is open stays open until the process ends. */
@@ -31,8 +34,10 @@ function listen({ id, protocol, address, port }: Request): void {
   if (protocol === 'tcp') {
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
-      socket.write(JSON.stringify({ by: name, as: plain(socket.remoteAddress), at: socket.localPort }));
-      socket.resume();
+      socket.write(
+        `${JSON.stringify({ by: name, as: plain(socket.remoteAddress), at: socket.localPort })}\n`,
+      );
+      socket.pipe(socket);
     });
     server.on('error', (error) => answer(id, { error: error.message }));
     server.listen({ port, host: address, ipv6Only: isIPv6(address) }, () => answer(id, {}));
@@ -90,9 +95,31 @@ function knock(request: Request): void {
   else socket.bind({ address: source }, begin);
 }
 
+const held = new Map<number, ReturnType<typeof connect>>();
+
+/** A TCP flow that stays open: each line it is sent comes back, and is told as an answer of its own. */
+function hold({ id, address, port }: Request): void {
+  const socket = connect({ host: address, port });
+  held.set(id, socket);
+  socket.on('error', (error) => answer(id, { error: error.message }));
+  createInterface({ input: socket })
+    .on('line', (text) => answer(id, { text }))
+    .on('error', () => undefined); // said above
+}
+
+/** Datagrams without end from one socket; what comes back, and each that is refused, is told. */
+function stream({ id, address, port }: Request): void {
+  const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
+  socket.on('message', (data) => answer(id, JSON.parse(String(data)) as object));
+  socket.on('error', (error) => answer(id, { error: 'code' in error ? String(error.code) : error.message }));
+  socket.connect(port, address, () => {
+    setInterval(() => socket.send('more', () => answer(id, { sent: true })), 20);
+  });
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
-  const request = JSON.parse(line) as Request;
-  if (request.op === 'listen') listen(request);
-  else knock(request);
+  const request = JSON.parse(line) as Request | Text;
+  if ('to' in request) held.get(request.to)?.write(`${request.text}\n`);
+  else ({ listen, knock, hold, stream })[request.op](request);
 }
 process.exit(0);

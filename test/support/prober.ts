@@ -1,6 +1,7 @@
 // Knocks at ports of other hosts and serves its own: what a firewall lets through, and as whom a packet arrives.
 
 import { fileURLToPath } from 'node:url';
+import { until } from './deadline.ts';
 import type { LineProcess } from './line-process.ts';
 import type { Host } from './topology.ts';
 import { NODE } from './traffic.ts';
@@ -15,10 +16,23 @@ export type Knock =
   | { readonly by: string; readonly as: string; readonly at: number }
   | { readonly error: string };
 
+type Told = { readonly by?: string; readonly text?: string; readonly error?: string; readonly sent?: true };
+
+export type HeldFlow = { echo(text: string): Promise<string> };
+
+/** What has happened so far. */
+export type DatagramStream = {
+  readonly sent: number;
+  readonly refused: number;
+  readonly answers: readonly string[];
+};
+
 export class Prober {
   readonly host: Host;
   readonly #process: LineProcess;
   readonly #waiting = new Map<number, (answer: Knock) => void>();
+  /** What goes on telling, until it ends. */
+  readonly #open = new Map<number, (answer: Told) => void>();
   #lastId = 0;
 
   private constructor(host: Host, started: LineProcess) {
@@ -26,6 +40,7 @@ export class Prober {
     this.#process = started;
     started.onLine(({ text }) => {
       const { id, ...answer } = JSON.parse(text) as Knock & { id: number };
+      this.#open.get(id)?.(answer as Told);
       this.#waiting.get(id)?.(answer as Knock);
       this.#waiting.delete(id);
     });
@@ -55,6 +70,45 @@ export class Prober {
   async knockInVain(protocol: 'tcp' | 'udp', address: string, port: number, source?: string): Promise<Knock> {
     const from = source === undefined ? {} : { source };
     return await this.#ask({ op: 'knock', protocol, address, port, waitMs: SILENCE_MS, ...from });
+  }
+
+  /** A TCP flow to a port of another prober, which gives back what it is sent. */
+  hold(address: string, port: number): HeldFlow {
+    const lines: string[] = [];
+    const id = this.#begin({ op: 'hold', protocol: 'tcp', address, port }, ({ text, error }) => {
+      lines.push(text ?? `error: ${error}`);
+    });
+    return {
+      echo: async (text) => {
+        const from = lines.length;
+        await this.#process.write(`${JSON.stringify({ to: id, text })}\n`);
+        // The first line says who serves it.
+        return await until(
+          () => lines.slice(from).find((line) => !line.startsWith('{')) ?? null,
+          PASS_MS,
+          `an echo of ${text}`,
+        );
+      },
+    };
+  }
+
+  /** UDP datagrams from one socket, until the process ends. */
+  stream(address: string, port: number): DatagramStream {
+    const stream = { sent: 0, refused: 0, answers: [] as string[] };
+    this.#begin({ op: 'stream', protocol: 'udp', address, port }, ({ by, error, sent }) => {
+      if (by !== undefined) stream.answers.push(by);
+      if (error !== undefined) stream.refused += 1;
+      if (sent === true) stream.sent += 1;
+    });
+    return stream;
+  }
+
+  #begin(request: object, listener: (told: Told) => void): number {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    this.#open.set(id, listener);
+    void this.#process.write(`${JSON.stringify({ id, ...request })}\n`);
+    return id;
   }
 
   async #ask(request: object): Promise<Knock> {
