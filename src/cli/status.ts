@@ -49,6 +49,7 @@ function render(node: NodeStatus): string {
     `  public key  ${own.publicKey ?? '(none)'}`,
     `  offloads    ${offloads(own.offloads)}`,
     ...(lane.restarts > 0 ? [`  lane        ${lane.state}, restarted ${lane.restarts} times`] : []),
+    ...hostRules(node),
     ...underLoad(lane),
     ...problems(node),
   ];
@@ -81,6 +82,14 @@ function offloads(states: NodeStatus['interface']['offloads']): string {
     const { obstacle } = states[offload];
     return `${OFFLOAD_KEYS[offload]} ${obstacle === null ? 'on' : `off (${OBSTACLES[obstacle]})`}`;
   }).join(', ');
+}
+
+/** What of the host's rules holds, and each that does not. */
+function hostRules({ hostRules: rules }: NodeStatus): string[] {
+  if (rules === null) return [];
+  const restored = rules.restored === 0 ? '' : `, put back ${rules.restored} times`;
+  const where = rules.backend === 'nft' ? `table inet ${rules.table}${restored}` : 'none';
+  return [`  host rules  ${where}`, ...rules.notEnforced.map((sentence) => `  not enforced: ${sentence}`)];
 }
 
 /** Handshakes pile up, and some or all have to show a cookie first. */

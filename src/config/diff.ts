@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { renderEndpoint } from '../address/endpoint.ts';
 import { renderIp } from '../address/ip.ts';
 import { renderInterface, renderPrefix } from '../address/prefix.ts';
+import { HOST_ROWS } from './firewall/host-diff.ts';
 import { renderPublicKey } from './key.ts';
 import { renderListen } from './listen.ts';
 import { OFFLOAD_KEYS, OFFLOADS } from './offloads.ts';
@@ -80,6 +81,7 @@ export function diffConfigs(
     ...diffPeers(before.peers, after.peers, hasOtherPresharedKey),
     ...diffSection(['metrics'], METRICS, before.metrics, after.metrics),
     ...diffSection(['logging'], LOGGING, before.logging, after.logging),
+    ...diffSection(['firewall'], HOST_ROWS, before.firewall?.host ?? null, after.firewall?.host ?? null),
   ];
 }
 

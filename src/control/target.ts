@@ -24,6 +24,8 @@ export interface NodeStatus {
     /** Who has to show a cookie before a handshake: anyone but `nobody` means that handshakes pile up. */
     readonly asksCookiesOf: 'nobody' | 'busy-sources' | 'everyone';
   };
+  /** The host's own rules; null where the file says nothing of them. */
+  readonly hostRules: HostRulesStatus | null;
   readonly peers: readonly PeerStatus[];
   /** Dropped packets by reason, zeros too. */
   readonly drops: Readonly<Record<string, string>>;
@@ -54,6 +56,19 @@ export interface PeerStatus {
   readonly txBytes: string;
   readonly keepaliveSeconds: number;
   readonly allowedIps: readonly string[];
+}
+
+export interface HostRulesStatus {
+  /** What applies them; `none`: nothing does. */
+  readonly backend: 'nft' | 'none';
+  /** In family `inet`. */
+  readonly table: string;
+  /** What was asked for and does not hold, one sentence each, with what to do. */
+  readonly notEnforced: readonly string[];
+  /** How often somebody took the rules away and they were put back. */
+  readonly restored: number;
+  /** Packets by counter, as decimal strings. */
+  readonly counters: Readonly<Record<string, string>>;
 }
 
 /** What a client asks for: a word, and what else the request of that word has. All of it is unchecked. */

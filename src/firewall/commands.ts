@@ -72,7 +72,7 @@ function failure(
   const details: FirewallFailure = { phase, command, line, stderr, restored: true };
   if (isMissing) {
     const name = PACKAGES[program] ?? 'iptables';
-    const hint = `install ${name}, for example: apt-get install ${name}`;
+    const hint = `install ${name}, for example: apt-get install ${name}; without any rules of the host: firewall.host.backend: off`;
     return new FirewallError('ERR_FIREWALL_COMMAND', `the command ${program} is not installed`, details, {
       hint,
     });

@@ -88,11 +88,16 @@ export class HostFirewall {
   static async apply(options: HostFirewallOptions): Promise<HostFirewall> {
     const firewall = new HostFirewall(options);
     if (firewall.#isActive) {
-      const how = await firewall.#install(options.policy, options.facts);
+      const how = await firewall.#installFirst(options);
       firewall.#log.info(`host rules: table inet ${firewall.#table.name} ${how}`);
       firewall.#report();
     }
     return firewall;
+  }
+
+  /** What names had resolved to when that was last known. */
+  static savedNames(network: string, runDirectory: string): Readonly<Record<string, readonly string[]>> {
+    return new HostState(new Commands(), runDirectory, network).savedNames();
   }
 
   /** Remembers what is there now of a network's rules; what it returns puts that back. */
@@ -126,22 +131,37 @@ export class HostFirewall {
    * @throws FirewallError when the host refuses: the rules from before still stand
    */
   async update(policy: HostPolicy, facts: HostFacts): Promise<void> {
-    this.#policy = policy;
-    if (!this.#isActive) return;
+    const wasActive = this.#isActive;
+    if (!isActive(policy)) {
+      if (wasActive) await this.discard();
+      this.#policy = policy;
+      return;
+    }
     await this.#alone(async () => await this.#install(policy, facts));
+    if (this.#guard === null && wasActive === false) await this.#watch();
     this.#report();
   }
 
   /** Ends the watch; `on_stop` says whether the rules go, too. */
   async stop(): Promise<void> {
+    if (this.#policy.onStop === 'remove') return await this.discard();
     await this.#guard?.[Symbol.asyncDispose]();
     this.#guard = null;
-    if (!this.#isActive || this.#policy.onStop === 'keep-deny') return;
-    const { network } = this.#policy;
+  }
+
+  /** Ends the watch and takes the rules out, whatever `on_stop` says: the file has none any more. */
+  async discard(): Promise<void> {
+    await this.#guard?.[Symbol.asyncDispose]();
+    this.#guard = null;
+    if (!this.#isActive) return;
     await this.#openings.remove();
     await this.#table.remove();
     await this.#state.restore();
-    this.#log.info(`host rules: table inet ${tableName(network)} removed`);
+    this.#log.info(`host rules: table inet ${this.#table.name} removed`);
+  }
+
+  get facts(): HostFacts {
+    return this.#facts;
   }
 
   async status(): Promise<HostFirewallStatus> {
@@ -174,7 +194,7 @@ export class HostFirewall {
   }
 
   get #isActive(): boolean {
-    return this.#policy.backend === 'auto' || this.#policy.backend === 'nft';
+    return isActive(this.#policy);
   }
 
   async #install(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
@@ -196,7 +216,18 @@ export class HostFirewall {
       }));
     }
     this.#setSysctls();
+    this.#saveNames(facts);
     return how;
+  }
+
+  /** Where nothing was before, a failure leaves nothing. */
+  async #installFirst({ policy, facts }: HostFirewallOptions): Promise<Replacement> {
+    try {
+      return await this.#install(policy, facts);
+    } catch (error) {
+      if ((await this.#table.list()) === null) await this.#state.restore();
+      throw error;
+    }
   }
 
   /** NAT serves and guards nothing: a kernel without it gets the rest. */
@@ -296,7 +327,18 @@ export class HostFirewall {
       });
     }
     this.#facts = facts;
+    this.#saveNames(facts);
   }
+
+  #saveNames({ resolved }: HostFacts): void {
+    this.#state.saveNames(
+      Object.fromEntries([...resolved].map(([name, addresses]) => [name, addresses.map(renderIp)])),
+    );
+  }
+}
+
+function isActive({ backend }: HostPolicy): boolean {
+  return backend === 'auto' || backend === 'nft';
 }
 
 /** Whether packets pass through this host, from one interface to another. */

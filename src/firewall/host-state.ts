@@ -17,9 +17,11 @@ interface Saved {
   readonly sysctls: Readonly<Record<string, string>>;
   /** The guarded networks. */
   readonly routes: readonly string[];
+  /** What names of `process` rows last resolved to: a resolver that fails opens nothing, also at the next start. */
+  readonly names: Readonly<Record<string, readonly string[]>>;
 }
 
-const NOTHING: Saved = { sysctls: {}, routes: [] };
+const NOTHING: Saved = { sysctls: {}, routes: [], names: {} };
 
 export class HostState {
   readonly #commands: Commands;
@@ -63,6 +65,14 @@ export class HostState {
       changed.push(key);
     }
     return changed;
+  }
+
+  saveNames(names: Saved['names']): void {
+    this.#write({ ...this.#read(this.#network), names });
+  }
+
+  savedNames(): Saved['names'] {
+    return this.#read(this.#network).names;
   }
 
   /** Takes routes and parameters back. */

@@ -117,6 +117,7 @@ export class BareInterface implements ControlTarget {
       addresses: [],
       offloads: this.#offloads,
       peers: new Map(),
+      hostRules: null,
       isHidden: () => false,
     });
   }

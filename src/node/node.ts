@@ -21,6 +21,7 @@ import { changeBetween, configuredChange } from './configured-change.ts';
 import { DefaultRoutes } from './default-routes.ts';
 import { Device } from './device.ts';
 import { EndpointKeeper } from './endpoint-keeper.ts';
+import { HostRules } from './host-rules.ts';
 import { TunnelInterface, tunnelMtu } from './interface.ts';
 import { type HostNode, Invitations } from './invitations.ts';
 import { answerLogLevel, logLevelPart } from './log-level.ts';
@@ -70,6 +71,7 @@ export class Node implements ControlTarget {
   /** What a reload changes beside keys and peers, in this order. */
   readonly #parts: ReloadPart[] = [];
   #isReloading = false;
+  #hostRules: HostRules | undefined;
   #endpoints: EndpointKeeper | undefined;
   #defaultRoutes: DefaultRoutes | undefined;
   readonly #talks = new Talks(
@@ -196,6 +198,10 @@ export class Node implements ControlTarget {
 
   async #start(): Promise<void> {
     const { config, log, runDirectory } = this.#options;
+    // Before anything of the tunnel is there: what guards it has to hold first.
+    const hostRules = await HostRules.start(config, log, runDirectory);
+    this.#undo.defer(() => hostRules.stop());
+    this.#hostRules = hostRules;
     const mtu = await tunnelMtu(config);
 
     const descriptors = openDescriptors(config, wantedOffloads(this.#offloadChoice));
@@ -225,7 +231,8 @@ export class Node implements ControlTarget {
     await this.#serveUapi(this.#device);
     const pages = await this.#servePages();
     const logLevel = logLevelPart(log, this.#options.isLogLevelFixed === true);
-    this.#parts.push(logLevel, pages, interfaceResult.value, defaultRoutes);
+    // Rules first: a guard that cannot be had keeps the change away.
+    this.#parts.push(logLevel, hostRules, pages, interfaceResult.value, defaultRoutes);
   }
 
   #asHost(device: Device): HostNode {
@@ -307,7 +314,9 @@ export class Node implements ControlTarget {
   async status(): Promise<NodeStatus> {
     const { version } = this.#options;
     const config = this.#config;
-    return await nodeStatus(this.#started(), {
+    const device = this.#started();
+    return await nodeStatus(device, {
+      hostRules: (await this.#hostRules?.status()) ?? null,
       name: config.interface.name,
       version,
       startedSeconds: this.#startedSeconds,

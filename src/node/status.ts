@@ -4,7 +4,7 @@ import { renderEndpoint } from '../address/endpoint.ts';
 import { renderPrefix, unpackPrefix } from '../address/prefix.ts';
 import { renderPublicKey } from '../config/key.ts';
 import type { PeerConfig } from '../config/schema.ts';
-import type { NodeStatus, PeerStatus } from '../control/target.ts';
+import type { HostRulesStatus, NodeStatus, PeerStatus } from '../control/target.ts';
 import type { PeerTraffic } from '../control/uapi/device.ts';
 import { type ModelPeer, type PeerKey, peerKey } from '../control/uapi/model.ts';
 import type { Device, DeviceCounters } from './device.ts';
@@ -17,6 +17,7 @@ export interface NodeFacts {
   readonly startedSeconds: number;
   readonly addresses: readonly string[];
   readonly offloads: OffloadChoice;
+  readonly hostRules: HostRulesStatus | null;
   /** Those that a file names. */
   readonly peers: ReadonlyMap<PeerKey, PeerConfig>;
   /** Those that are no peers of a user: the one-time keys of invites. */
@@ -47,6 +48,7 @@ export async function nodeStatus(device: Device, facts: NodeFacts): Promise<Node
       lastFailure: device.lane?.lastFailure ?? null,
       asksCookiesOf: counters?.asksCookiesOf ?? 'nobody',
     },
+    hostRules: facts.hostRules,
     peers,
     drops: Object.fromEntries(
       Array.from(counters?.drops ?? [], ([reason, count]) => [reason, String(count)]),

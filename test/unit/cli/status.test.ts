@@ -53,6 +53,7 @@ function node(name: string, peers: readonly PeerStatus[]): NodeStatus {
       },
     },
     lane: { state: 'running', restarts: 0, lastFailure: null, asksCookiesOf: 'nobody' },
+    hostRules: null,
     peers,
     drops: { 'bad-tag': '2', 'no-route': '0' },
     faults: { 'sendmmsg ENETUNREACH': 3 },

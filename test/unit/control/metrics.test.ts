@@ -23,6 +23,7 @@ const STATUS: NodeStatus = {
     },
   },
   lane: { state: 'restarting', restarts: 2, lastFailure: 'a trap', asksCookiesOf: 'everyone' },
+  hostRules: null,
   peers: [
     {
       name: 'alice',

@@ -1,0 +1,143 @@
+// The host's rules of a node: in force before its tunnel is there, changed by a reload, out or kept after its end. Keeps up with
+// what they depend on beside the file: the names of `firewall.process` and the networks of the host's other interfaces.
+
+import { lookup } from 'node:dns/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { type IpAddress, parseIp, renderIp } from '../address/ip.ts';
+import type { NodeConfig } from '../config/schema.ts';
+import { messageOf } from '../errors.ts';
+import { HostFirewall, type HostFirewallStatus } from '../firewall/host-firewall.ts';
+import { processNames } from '../firewall/render-nft.ts';
+import type { Log } from '../log.ts';
+import type { HostPolicy } from '../policy/host.ts';
+import { hostFacts } from './host-facts.ts';
+import type { PreparedPart, ReloadPart } from './reload.ts';
+
+/** How long a start waits for names, and how often they and the host's networks are looked at again. */
+const FIRST_ANSWER_MS = 3_000;
+const REFRESH_MS = 30_000;
+
+type Resolved = ReadonlyMap<string, readonly IpAddress[]>;
+
+export class HostRules implements ReloadPart {
+  readonly #log: Log;
+  readonly #runDirectory: string;
+  #config: NodeConfig;
+  /** null: the file says nothing of the host. */
+  #firewall: HostFirewall | null = null;
+  /** The last that each name resolved to: a resolver that fails takes nothing back. */
+  #resolved: Resolved = new Map();
+  #timer: NodeJS.Timeout | null = null;
+  #isStopped = false;
+
+  private constructor(config: NodeConfig, log: Log, runDirectory: string) {
+    this.#config = config;
+    this.#log = log;
+    this.#runDirectory = runDirectory;
+  }
+
+  /** @throws FirewallError when what must hold cannot be put in force: there is to be no tunnel then */
+  static async start(config: NodeConfig, log: Log, runDirectory: string): Promise<HostRules> {
+    const rules = new HostRules(config, log, runDirectory);
+    await rules.#change(config);
+    return rules;
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#firewall?.stop();
+    this.#firewall = null;
+  }
+
+  async status(): Promise<HostFirewallStatus | null> {
+    return (await this.#firewall?.status()) ?? null;
+  }
+
+  async prepare(from: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
+    return {
+      commit: async () => await this.#change(to),
+      rollBack: async () => await this.#change(from),
+      [Symbol.asyncDispose]: async () => undefined,
+    };
+  }
+
+  async #change(to: NodeConfig): Promise<void> {
+    const policy = to.firewall?.host ?? null;
+    const former = this.#firewall === null ? null : (this.#config.firewall?.host ?? null);
+    if (policy === null) {
+      await this.#firewall?.discard();
+      this.#firewall = null;
+      this.#config = to;
+      return;
+    }
+    this.#resolved = await this.#resolve(policy);
+    const facts = hostFacts(to, this.#resolved);
+    if (this.#firewall !== null && former?.network === policy.network) {
+      await this.#firewall.update(policy, facts);
+    } else {
+      const options = { policy, facts, log: this.#log, runDirectory: this.#runDirectory };
+      const started = await HostFirewall.start(options);
+      await this.#firewall?.discard();
+      this.#firewall = started;
+    }
+    this.#config = to;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#refresh(), REFRESH_MS);
+    this.#timer.unref();
+  }
+
+  async #refresh(): Promise<void> {
+    const policy = this.#config.firewall?.host;
+    if (policy === null || policy === undefined) return;
+    try {
+      const before = hostFacts(this.#config, this.#resolved);
+      const resolved = await this.#resolve(policy);
+      if (this.#isStopped || this.#firewall === null || this.#config.firewall?.host !== policy) return;
+      const facts = hostFacts(this.#config, resolved);
+      this.#resolved = resolved;
+      if (!isDeepStrictEqual(facts.connected, this.#firewall.facts.connected)) {
+        await this.#firewall.update(policy, facts);
+      } else if (!isDeepStrictEqual(texts(facts.resolved), texts(before.resolved))) {
+        await this.#firewall.setResolved(resolved);
+      }
+    } catch (error) {
+      this.#log.limited('host rules').warn(`the host's rules stay as they are: ${messageOf(error)}`);
+    } finally {
+      if (!this.#isStopped) this.#schedule();
+    }
+  }
+
+  /** All addresses of each name; those from before for one that does not resolve now. */
+  async #resolve(policy: HostPolicy): Promise<Resolved> {
+    const names = processNames(policy);
+    const saved = HostFirewall.savedNames(policy.network, this.#runDirectory);
+    const answers = await Promise.all(
+      names.map(async (name) => {
+        const { promise: late, resolve } = Promise.withResolvers<null>();
+        const timer = setTimeout(() => resolve(null), FIRST_ANSWER_MS);
+        const answer = await Promise.race([lookup(name, { all: true }).catch(() => null), late]);
+        clearTimeout(timer);
+        const addresses = answer?.map(({ address }) => address) ?? saved[name] ?? [];
+        return [name, parsed(addresses)] as const;
+      }),
+    );
+    return new Map(answers);
+  }
+}
+
+/** In one order, for a resolver may answer in any. */
+function parsed(addresses: readonly string[]): IpAddress[] {
+  return [...new Set(addresses)].toSorted().flatMap((text) => {
+    const address = parseIp(text);
+    return address.ok ? [address.value] : [];
+  });
+}
+
+function texts(resolved: Resolved): (readonly [string, readonly string[]])[] {
+  return [...resolved].map(([name, addresses]) => [name, addresses.map(renderIp)] as const);
+}
