@@ -17,6 +17,13 @@ const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', arm64: '
 /** What the executable is linked with (docs/install.md has why 2.34), and what the program calls. */
 const DEPENDS = ['adduser', 'iproute2', 'libatomic1', 'libc6 (>= 2.34)', 'libgcc-s1', 'libstdc++6 (>= 11)'];
 
+/** Where each shell looks for those of a package. */
+const COMPLETIONS: Readonly<Record<string, string>> = {
+  bash: 'bash-completion/completions/ringfence',
+  zsh: 'zsh/vendor-completions/_ringfence',
+  fish: 'fish/vendor_completions.d/ringfence.fish',
+};
+
 /** The tree of the package, before it is packed. */
 class Tree {
   readonly path = join(FOLDER, 'tree');
@@ -55,8 +62,14 @@ class Tree {
 async function writeContent(tree: Tree, binary: string): Promise<void> {
   await tree.copy('usr/bin/ringfence', binary, 0o755);
   await tree.copy('usr/lib/systemd/system/ringfence@.service', join(PARTS, 'ringfence@.service'));
-  const changelog = await readFile(join(ROOT, 'CHANGELOG.md'));
-  await tree.write('usr/share/doc/ringfence/changelog.gz', gzipSync(changelog, { level: 9 }));
+  const says = async (...args: readonly string[]): Promise<string> => `${await run(binary, args)}\n`;
+  const compressed = (text: string): Uint8Array => gzipSync(text, { level: 9 });
+  await tree.write('usr/share/man/man1/ringfence.1.gz', compressed(await says('manual')));
+  for (const [shell, path] of Object.entries(COMPLETIONS)) {
+    await tree.write(`usr/share/${path}`, await says('completion', shell));
+  }
+  const changelog = await readFile(join(ROOT, 'CHANGELOG.md'), 'utf8');
+  await tree.write('usr/share/doc/ringfence/changelog.gz', compressed(changelog));
   await tree.copy('usr/share/doc/ringfence/README.md', join(ROOT, 'README.md'));
 }
 

@@ -5,6 +5,11 @@
 import { readCore } from './core-file.ts';
 import { HostCalls } from './host-calls.ts';
 
+export { readCore } from './core-file.ts';
+
+/** What does the handshakes in the core. Twin: core/Cargo.toml. */
+export const BORINGTUN_VERSION = '0.7.1';
+
 /** A compiled core: a `WebAssembly.Module`, a name that is only in the types of browsers. */
 export type CompiledCore = object;
 

@@ -29,12 +29,17 @@ const COMMANDS: Readonly<Record<string, Registration>> = {
   policy: async (program) => (await import('./policy.ts')).registerPolicy(program),
   firewall: async (program) => (await import('./firewall.ts')).registerFirewall(program),
   bench: async (program) => (await import('./bench.ts')).registerBench(program),
+  completion: async (program) => (await import('./completion.ts')).registerCompletion(program),
+  manual: async (program) => (await import('./manual.ts')).registerManual(program),
   genkey: async (program) => (await import('./keys.ts')).registerGenkey(program),
   genpsk: async (program) => (await import('./keys.ts')).registerGenpsk(program),
   pubkey: async (program) => (await import('./keys.ts')).registerPubkey(program),
 };
 
 const VERSION_FLAGS: readonly string[] = ['-V', '--version'];
+
+/** They tell of all the others. */
+const ABOUT_COMMANDS: readonly string[] = ['completion', 'manual'];
 
 const EXAMPLES = `
 Examples:
@@ -53,7 +58,7 @@ LOG_LEVEL=silent|error|warn|info|debug sets how much is logged, where --log-leve
 async function main(args: readonly string[]): Promise<void> {
   const program = new Command('ringfence')
     .description('A userspace WireGuard overlay node for Linux.')
-    .version(`ringfence v${VERSION}`, VERSION_FLAGS.join(', '), 'print the version')
+    .version(await versionOf(args), VERSION_FLAGS.join(', '), 'print the version')
     .enablePositionalOptions() // a command's options are its own, and so are those of a part of it
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command')
@@ -69,10 +74,16 @@ async function main(args: readonly string[]): Promise<void> {
   else await program.parseAsync(args, { from: 'user' });
 }
 
+/** The whole of it is found out only for whoever asks. */
+async function versionOf([name = '']: readonly string[]): Promise<string> {
+  return VERSION_FLAGS.includes(name) ? (await import('./version-text.ts')).versionText() : VERSION;
+}
+
 /** What to load for a first argument: its command; all of them for a help that lists them, or a guess at what was meant. */
 function commandsFor(name: string): readonly Registration[] {
   if (VERSION_FLAGS.includes(name)) return [];
-  const asked = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  const isOne = Object.hasOwn(COMMANDS, name) && !ABOUT_COMMANDS.includes(name);
+  const asked = isOne ? COMMANDS[name] : undefined;
   return asked === undefined ? Object.values(COMMANDS) : [asked];
 }
 

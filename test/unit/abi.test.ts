@@ -150,6 +150,12 @@ describe('wasm/index.ts knows the core', () => {
     expect(match(manual, /\| `abi_version` \| (\d+) \|/)).toEqual([version]);
   });
 
+  test('and by that of boringtun', () => {
+    expect(match(sources.core, /BORINGTUN_VERSION = '(.*)';/)).toEqual(
+      match(read('wasm/core/Cargo.toml'), /^boringtun = \{ version = "=(.*?)"/m),
+    );
+  });
+
   test('by its layout block, as docs/architecture.md has it', () => {
     const words = new Map<string, string>();
     for (const [, indices = '', names = ''] of manual.matchAll(

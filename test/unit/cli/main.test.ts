@@ -5,7 +5,11 @@ import { ringfence, shell } from './program.ts';
 
 describe('what is fine returns 0', () => {
   test.each([
-    ['--version', [], /^ringfence v\d+\.\d+\.\d+\n$/],
+    [
+      '--version',
+      [],
+      /^ringfence v\d+\.\d+\.\d+\ncore {6}boringtun [\d.]+, .*\nNode\.js {3}v.*\noffloads {2}udp-gso .*\n$/,
+    ],
     ['-V', [], /^ringfence v/],
     ['--help', [], /Commands:.*init.*check.*genkey.*Examples:.*Exit codes: 0/s],
     ['help', [], /Commands:/],
