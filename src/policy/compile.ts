@@ -31,8 +31,8 @@ import {
   selfRule,
   type Target,
 } from './model.ts';
+import { type PeerChanges, peerChanges } from './peer-changes.ts';
 import { subtractPrefixes } from './subtract.ts';
-import { Unchanged } from './unchanged.ts';
 
 /** A policy for the core, and where the row behind each name it gives back stands. */
 export interface Compilation {
@@ -43,10 +43,14 @@ export interface Compilation {
 
 /**
  * Only for a document without problems: a name that is not there is a mistake of the caller. With what an earlier document
- * became, the parts of peers that are as they were are the same objects: the core is not told of them again.
+ * became, and where only peers changed, the parts of all others are the same objects: the core is not told of them again.
  */
 export function compile(model: Policy, former: Compilation | null = null): Compilation {
-  const policy = new Compiler(model, former).compile();
+  const changes = former === null ? null : peerChanges(former.model, model);
+  const policy =
+    former === null || changes === null
+      ? new Compiler(model, null).whole()
+      : new Compiler(model, former.policy).changed(former.policy, changes);
   let places: ReadonlyMap<RuleName, RulePlace> | null = null;
   return {
     model,
@@ -83,21 +87,21 @@ interface RuleHead {
 
 class Compiler {
   readonly #policy: Policy;
-  readonly #unchanged: Unchanged | null;
-  readonly #former: CompiledPolicy | null;
   readonly #peers: ReadonlyMap<string, PolicyPeer>;
   readonly #services: ReadonlyMap<string, Service>;
   readonly #profiles: ReadonlyMap<string, Profile>;
   readonly #sites: ReadonlyMap<string, Site>;
   readonly #networksOf = new Map<string, Network[]>();
-  readonly #ruleSets = new Map<string, readonly CompiledRule[]>();
-  readonly #subjects = new Map<string, CompiledSubject>();
-  readonly #compiledPeers = new Map<string, CompiledPeer>();
+  readonly #ruleSets: Map<string, readonly CompiledRule[]>;
+  readonly #subjects: Map<string, CompiledSubject>;
+  readonly #compiledPeers: Map<string, CompiledPeer>;
 
-  constructor(policy: Policy, former: Compilation | null) {
+  /** Begins with the parts of `former`, where there are some. */
+  constructor(policy: Policy, former: CompiledPolicy | null) {
     this.#policy = policy;
-    this.#unchanged = former === null ? null : new Unchanged(former.model, policy);
-    this.#former = former?.policy ?? null;
+    this.#ruleSets = new Map(former?.ruleSets);
+    this.#subjects = new Map(former?.subjects);
+    this.#compiledPeers = new Map(former?.peers);
     this.#peers = new Map(policy.peers.map((peer) => [peer.name, peer]));
     this.#services = new Map(policy.services.map((service) => [service.id, service]));
     this.#profiles = new Map(policy.profiles.map((profile) => [profile.id, profile]));
@@ -111,7 +115,22 @@ class Compiler {
     }
   }
 
-  compile(): CompiledPolicy {
+  /** What differs from `former`, whose parts it began with, put in its place. */
+  changed(former: CompiledPolicy, { gone, changed, areAddresses }: PeerChanges): CompiledPolicy {
+    for (const name of [...gone, ...changed.map((peer) => peer.name)]) this.#removePeer(name);
+    for (const peer of changed) this.#addPeer(peer);
+    this.#addOutside();
+    return {
+      denial: this.#policy.action,
+      ruleSets: this.#ruleSets,
+      networks: former.networks,
+      subjects: this.#subjects,
+      peers: this.#compiledPeers,
+      notInternet: areAddresses ? former.notInternet : distinct(notInternet(this.#policy)),
+    };
+  }
+
+  whole(): CompiledPolicy {
     const { action, profiles, networks, sites, peers, inbound } = this.#policy;
     for (const profile of profiles) this.#addProfile(profile);
     const general = inbound.filter(({ from }) => from.some(({ kind }) => kind !== 'site' && kind !== 'lan'));
@@ -133,10 +152,7 @@ class Compiler {
       networks: new Map(compiledNetworks),
       subjects: this.#subjects,
       peers: this.#compiledPeers,
-      notInternet:
-        this.#former !== null && this.#unchanged?.areAddresses === true
-          ? this.#former.notInternet
-          : distinct(notInternet(this.#policy)),
+      notInternet: distinct(notInternet(this.#policy)),
     };
   }
 
@@ -175,20 +191,13 @@ class Compiler {
     });
   }
 
+  #removePeer(name: string): void {
+    for (const set of [peerSubject(name), viaSet(name), reachSet(name)]) this.#ruleSets.delete(set);
+    this.#subjects.delete(peerSubject(name));
+    this.#compiledPeers.delete(name);
+  }
+
   #addPeer(peer: PolicyPeer): void {
-    if (this.#former !== null && this.#unchanged?.isPeer(peer) === true) this.#keepPeer(peer, this.#former);
-    else this.#makePeer(peer);
-  }
-
-  /** Everything that `#makePeer` would make of it again. */
-  #keepPeer({ name }: PolicyPeer, { ruleSets, subjects, peers }: CompiledPolicy): void {
-    const subject = peerSubject(name);
-    for (const set of [subject, viaSet(name), reachSet(name)]) this.#addRuleSet(set, ruleSets.get(set) ?? []);
-    this.#subjects.set(subject, named(subjects, subject));
-    this.#compiledPeers.set(name, named(peers, name));
-  }
-
-  #makePeer(peer: PolicyPeer): void {
     const name = peerSubject(peer.name);
     const via = viaSet(peer.name);
     const profile = peer.profile === null ? null : (this.#profiles.get(peer.profile) ?? null);

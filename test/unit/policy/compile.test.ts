@@ -5,8 +5,9 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { compile } from '../../../src/policy/compile.ts';
 import { Evaluator } from '../../../src/policy/evaluate.ts';
+import type { Policy } from '../../../src/policy/model.ts';
 import { anyCrossing, anyPolicy, OWN } from './arbitrary.ts';
-import { document, policyOf } from './documents.ts';
+import { document, ip, policyOf } from './documents.ts';
 import { judgeCompiled } from './judge-compiled.ts';
 
 test('compiled and model give one verdict, at one stage, by one row', () => {
@@ -27,17 +28,29 @@ test('compiled and model give one verdict, at one stage, by one row', () => {
 });
 
 test('after another document it is as if there had been none', () => {
-  /** Some peers of the one, the rest of the other. */
-  const mixed = fc.tuple(anyPolicy, anyPolicy, fc.subarray([0, 1, 2, 3]), fc.boolean());
+  /** Some peers of the one, the rest of the other; and one more that nobody names, before or after. */
+  const pairs = fc.record({
+    one: anyPolicy,
+    other: anyPolicy,
+    kept: fc.subarray([0, 1, 2, 3]),
+    isSameRest: fc.boolean(),
+    extra: fc.tuple(fc.boolean(), fc.boolean()),
+  });
+  const withExtra = (policy: Policy, isThere: boolean): Policy => {
+    const dora = { name: 'dora', addresses: [ip('10.9.0.9')], routes: [], publicKey: new Uint8Array(32) };
+    const more = policy.peers.slice(0, 1).map((peer) => ({ ...peer, ...dora }));
+    return isThere ? { ...policy, peers: [...policy.peers, ...more] } : policy;
+  };
   fc.assert(
-    fc.property(mixed, ([one, other, kept, isSameRest]) => {
+    fc.property(pairs, ({ one, other, kept, isSameRest, extra }) => {
       fc.pre(one.sites.length === other.sites.length); // rows name what is there
       const peers = other.peers.map((peer, i) => {
         const old = one.peers[i];
         return kept.includes(i) && old !== undefined ? structuredClone(old) : peer;
       });
-      const next = isSameRest ? { ...one, peers } : { ...other, peers };
-      expect(compile(next, compile(one)).policy).toEqual(compile(next).policy);
+      const former = compile(withExtra(one, extra[0]));
+      const next = withExtra(isSameRest ? { ...one, peers } : { ...other, peers }, extra[1]);
+      expect(compile(next, former).policy).toEqual(compile(next).policy);
     }),
   );
 });

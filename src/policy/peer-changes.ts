@@ -1,36 +1,48 @@
-// What a new document leaves as it was: peers whose rows, and whatever these rows name, say the same. Places do not count: a
-// line that is inserted moves all that follow, and changes nothing for them.
+// Which peers a new document changes, where nothing else changed: those whose rows, or whatever these rows name, say
+// something else. Places do not count: a line that is inserted moves all that follow, and changes nothing for them.
 
 import type { IpAddress } from '../address/ip.ts';
 import type { IpPrefix } from '../address/prefix.ts';
 import type { Traffic } from '../address/traffic.ts';
 import type { AccessRow, Policy, PolicyPeer, ReachRow } from './model.ts';
 
-export class Unchanged {
+export interface PeerChanges {
+  /** Names of those that are no more. */
+  readonly gone: readonly string[];
+  /** Those that are new or other than before. */
+  readonly changed: readonly PolicyPeer[];
+  /** Whether no address and no route came, went or moved. */
+  readonly areAddresses: boolean;
+}
+
+/** null if more than peers changed. */
+export function peerChanges(former: Policy, policy: Policy): PeerChanges | null {
+  return contextOf(former) === contextOf(policy) ? new Comparison(former, policy).changes() : null;
+}
+
+class Comparison {
   readonly #former: ReadonlyMap<string, PolicyPeer>;
   readonly #peers: ReadonlyMap<string, PolicyPeer>;
-  readonly #isContext: boolean;
-  /** Whether everything that has addresses has those it had. */
-  readonly areAddresses: boolean;
 
   constructor(former: Policy, policy: Policy) {
     this.#former = new Map(former.peers.map((peer) => [peer.name, peer]));
     this.#peers = new Map(policy.peers.map((peer) => [peer.name, peer]));
-    this.#isContext = contextOf(former) === contextOf(policy);
-    this.areAddresses =
-      this.#isContext &&
-      former.peers.length === policy.peers.length &&
-      policy.peers.every((peer) => {
-        const old = this.#former.get(peer.name);
-        return old !== undefined && isSameReach(old, peer);
-      });
   }
 
-  /** Whether a peer of the new document becomes what it became before. */
-  isPeer(peer: PolicyPeer): boolean {
+  changes(): PeerChanges {
+    const gone = [...this.#former.keys()].filter((name) => !this.#peers.has(name));
+    const changed = [...this.#peers.values()].filter((peer) => !this.#isAsBefore(peer));
+    const hasMoved = (peer: PolicyPeer): boolean => {
+      const old = this.#former.get(peer.name);
+      return old === undefined || !isSameReach(old, peer);
+    };
+    return { gone, changed, areAddresses: gone.length === 0 && !changed.some(hasMoved) };
+  }
+
+  #isAsBefore(peer: PolicyPeer): boolean {
     const old = this.#former.get(peer.name);
-    if (old === undefined || !this.#isContext) return false;
     return (
+      old !== undefined &&
       isSameBytes(old.publicKey, peer.publicKey) &&
       old.profile === peer.profile &&
       old.routeVia?.site === peer.routeVia?.site &&
@@ -59,11 +71,14 @@ export class Unchanged {
 }
 
 /** All that peers share, as one text. */
-function contextOf({ addresses, services, profiles, networks, sites, inbound }: Policy): string {
-  return JSON.stringify([addresses, services, profiles, networks, sites, inbound], (key, value: unknown) => {
-    if (key === 'place') return undefined;
-    return value instanceof Uint8Array ? value.join() : value;
-  });
+function contextOf({ action, addresses, services, profiles, networks, sites, inbound }: Policy): string {
+  return JSON.stringify(
+    [action, addresses, services, profiles, networks, sites, inbound],
+    (key, value: unknown) => {
+      if (key === 'place') return undefined;
+      return value instanceof Uint8Array ? value.join() : value;
+    },
+  );
 }
 
 function isSameReach(a: PolicyPeer, b: PolicyPeer): boolean {
