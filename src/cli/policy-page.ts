@@ -2,7 +2,7 @@
 // is escaped, and the page forbids itself everything but its own style sheet.
 
 import { createHash } from 'node:crypto';
-import { type Html, html, trusted } from '../bench/report/html.ts';
+import { type Html, html, trusted } from '../html.ts';
 import type { Cell, Column, Matrix } from '../policy/matrix.ts';
 
 const STYLE = `

@@ -1,14 +1,19 @@
 // `ringfence status [IFACE]`: what runs on this host, by peer name, as a table or as JSON.
 
-import type { Command } from 'commander';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Command, Option } from 'commander';
 import { OFFLOAD_KEYS, OFFLOADS } from '../config/offloads.ts';
+import { type Rate, ratesOf } from '../control/history.ts';
 import { askStatus, listInterfaces, runDirectory } from '../control/node-socket.ts';
 import type { NodeStatus, OffloadObstacle, PeerStatus } from '../control/target.ts';
+import { renderBytes, renderHandshake, renderRate } from '../control/units.ts';
 import { NodeError } from '../errors.ts';
 import { alignColumns } from './table.ts';
 
-/** As WireGuard counts: older than Reject-After-Time, a handshake keeps no session alive. */
-const SESSION_SECONDS = 180;
+/** Between two looks of `--watch`. */
+const WATCH_MS = 1_000;
+/** To the upper left corner, and what is below it away. */
+const CLEAR = '\x1b[H\x1b[J';
 
 export function registerStatus(program: Command): void {
   program
@@ -16,14 +21,42 @@ export function registerStatus(program: Command): void {
     .summary('show running nodes, by peer name')
     .description('Shows the node on IFACE, or all nodes of this host.')
     .argument('[iface]', 'the interface of one node')
-    .option('--json', 'print JSON: an object for IFACE, else a list')
-    .action(async (iface: string | undefined, options: { json?: boolean }) => {
+    .option('--json', 'print JSON: an object for IFACE, else a list (docs/status.schema.json)')
+    .addOption(new Option('-w, --watch', 'go on, with rates, until Ctrl-C').conflicts('json'))
+    .action(async (iface: string | undefined, options: { json?: boolean; watch?: boolean }) => {
+      if (options.watch === true) return await watch(iface);
       const nodes = await findNodes(iface);
       const shown = options.json
         ? toJson(iface === undefined ? nodes : nodes[0])
-        : nodes.map(render).join('\n');
+        : nodes.map((node) => render(node)).join('\n');
       process.stdout.write(shown);
     });
+}
+
+/** Looks again and again; on a terminal always in the same place, as far as it reaches. Ends when no node runs any more. */
+async function watch(iface: string | undefined): Promise<never> {
+  let before: { readonly nodes: readonly NodeStatus[]; readonly atMs: number } | undefined;
+  for (;;) {
+    const nodes = await findNodes(iface);
+    const atMs = performance.now();
+    const seconds = before === undefined ? 0 : (atMs - before.atMs) / 1000;
+    const shown = nodes.map((node) => {
+      const former = before?.nodes.find((one) => one.interface.name === node.interface.name);
+      return render(node, former === undefined ? new Map() : ratesOf(former, node, seconds));
+    });
+    const text = shown.join('\n');
+    process.stdout.write(process.stdout.isTTY ? `${CLEAR}${fitted(text, process.stdout.rows)}` : `${text}\n`);
+    before = { nodes, atMs };
+    await delay(WATCH_MS);
+  }
+}
+
+/** As many lines as a terminal has; the last says how many more there are. */
+function fitted(text: string, rows: number): string {
+  const lines = text.trimEnd().split('\n');
+  if (lines.length < rows) return `${lines.join('\n')}\n`;
+  const shown = lines.slice(0, Math.max(0, rows - 2));
+  return `${shown.join('\n')}\n… and ${lines.length - shown.length} more lines\n`;
 }
 
 async function findNodes(iface: string | undefined): Promise<NodeStatus[]> {
@@ -42,7 +75,8 @@ function toJson(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 
-function render(node: NodeStatus): string {
+/** With rates, two columns more. */
+function render(node: NodeStatus, rates?: ReadonlyMap<string, Rate>): string {
   const { interface: own, lane, peers } = node;
   const head = [
     `${own.name}  port ${own.listenPort}, MTU ${own.mtu}, ${own.addresses.join(', ') || 'no addresses of ours'}`,
@@ -54,17 +88,21 @@ function render(node: NodeStatus): string {
     ...problems(node),
   ];
   if (peers.length === 0) return `${[...head, '  no peers'].join('\n')}\n`;
-  const rows = [['PEER', 'ENDPOINT', 'HANDSHAKE', 'RECEIVED', 'SENT', 'ALLOWED'], ...peers.map(peerRow)];
+  const rateHeads = rates === undefined ? [] : ['IN', 'OUT'];
+  const heads = ['PEER', 'ENDPOINT', 'HANDSHAKE', ...rateHeads, 'RECEIVED', 'SENT', 'ALLOWED'];
+  const rows = [heads, ...peers.map((peer) => peerRow(peer, rates))];
   return `${[...head, ...alignColumns(rows).map((row) => `  ${row}`)].join('\n')}\n`;
 }
 
-function peerRow(peer: PeerStatus): string[] {
+function peerRow(peer: PeerStatus, rates: ReadonlyMap<string, Rate> | undefined): string[] {
+  const { received = 0, sent = 0 } = rates?.get(peer.publicKey) ?? {};
   return [
     peer.name,
     peer.endpoint ?? '-',
-    handshakeAge(peer.latestHandshakeSeconds),
-    bytes(BigInt(peer.rxBytes)),
-    bytes(BigInt(peer.txBytes)),
+    renderHandshake(peer.latestHandshakeSeconds),
+    ...(rates === undefined ? [] : [renderRate(received), renderRate(sent)]),
+    renderBytes(BigInt(peer.rxBytes)),
+    renderBytes(BigInt(peer.txBytes)),
     peer.allowedIps.join(', '),
   ];
 }
@@ -114,23 +152,4 @@ function problems({ drops, faults }: NodeStatus): string[] {
       ? []
       : [`  ${label}${entries.map(([name, count]) => `${name} ${count}`).join(', ')}`];
   return [...line('dropped     ', dropped), ...line('faults      ', Object.entries(faults))];
-}
-
-function handshakeAge(seconds: number | null): string {
-  if (seconds === null) return 'never';
-  const age = Math.max(0, Math.floor(Date.now() / 1000) - seconds);
-  if (age < SESSION_SECONDS) return `${age} s ago`;
-  if (age < 7_200) return `${Math.floor(age / 60)} min ago`;
-  return `${Math.floor(age / 3_600)} h ago`;
-}
-
-function bytes(count: bigint): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = Number(count);
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
 }

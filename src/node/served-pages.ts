@@ -2,17 +2,23 @@
 
 import { renderListen } from '../config/listen.ts';
 import type { MetricsConfig, NodeConfig } from '../config/schema.ts';
+import { History } from '../control/history.ts';
 import type { HttpServer } from '../control/http-server.ts';
 import type { NodeStatus } from '../control/target.ts';
 import { ConfigError, NodeError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { PreparedPart, ReloadPart } from './reload.ts';
 
+/** Between two samples of the history. */
+const SAMPLE_MS = 5_000;
+
 export class ServedPages implements ReloadPart {
   readonly #status: () => Promise<NodeStatus>;
   readonly #log: Log;
+  readonly #history = new History();
   #config: MetricsConfig | null = null;
   #server: HttpServer | null = null;
+  #sampling: NodeJS.Timeout | undefined;
 
   constructor(status: () => Promise<NodeStatus>, log: Log) {
     this.#status = status;
@@ -27,6 +33,7 @@ export class ServedPages implements ReloadPart {
     const use = (used: typeof former): void => {
       this.#config = used.config;
       this.#server = used.server;
+      this.#sampleWhileServed();
     };
     return {
       commit: async () => use({ config: to.metrics, server }),
@@ -40,6 +47,28 @@ export class ServedPages implements ReloadPart {
   async close(): Promise<void> {
     await this.#server?.close();
     this.#server = null;
+    this.#sampleWhileServed();
+  }
+
+  /** The history that the page draws: only while somebody could look at it. */
+  #sampleWhileServed(): void {
+    if (this.#server === null) {
+      clearTimeout(this.#sampling);
+      this.#sampling = undefined;
+    } else this.#sampling ??= setTimeout(() => void this.#sample(), 0).unref();
+  }
+
+  async #sample(): Promise<void> {
+    const beganMs = performance.now();
+    try {
+      this.#history.take(await this.#status(), Date.now());
+    } catch {
+      // the node is on its way down
+    }
+    if (this.#sampling === undefined) return;
+    // Thousands of peers take a while to count: never more than a twentieth of the time.
+    const pauseMs = Math.max(SAMPLE_MS, (performance.now() - beganMs) * 20);
+    this.#sampling = setTimeout(() => void this.#sample(), pauseMs).unref();
   }
 
   async #listen({ metrics, places }: NodeConfig): Promise<HttpServer | null> {
@@ -47,7 +76,11 @@ export class ServedPages implements ReloadPart {
     // Loaded only here: HTTP and prom-client take 25 MB.
     const { HttpServer } = await import('../control/http-server.ts');
     const { renderMetrics } = await import('../control/metrics.ts');
-    const pages = { '/metrics': async () => renderMetrics(await this.#status()) };
+    const { renderStatusPage } = await import('../control/status-page.ts');
+    const pages = {
+      '/': async () => renderStatusPage(await this.#status(), this.#history),
+      '/metrics': async () => renderMetrics(await this.#status()),
+    };
     try {
       const server = await HttpServer.listen({
         listen: metrics.listen,

@@ -1,9 +1,11 @@
 // The control socket and `ringfence status`: what a reader sees, and that no client is a burden to the others.
 
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import type { NodeStatus } from '../../src/control/target.ts';
 import { within } from '../support/deadline.ts';
 import { OVERLAY, RINGFENCE } from '../support/node-process.ts';
@@ -23,6 +25,28 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await pair[Symbol.asyncDispose]();
+});
+
+/** docs/status.schema.json, to the letter: a key that it does not have is one that it should. */
+function statusSchema(): z.ZodType {
+  const text = readFileSync(new URL('../../docs/status.schema.json', import.meta.url), 'utf8');
+  const strict = (_: string, value: unknown): unknown =>
+    typeof value === 'object' && value !== null && 'properties' in value && !('additionalProperties' in value)
+      ? { ...value, additionalProperties: false }
+      : value;
+  return z.fromJSONSchema(JSON.parse(text, strict) as Parameters<typeof z.fromJSONSchema>[0]);
+}
+
+test('status --watch goes on, with the rates of what passes', async () => {
+  const { left, net } = pair;
+  const env = { RINGFENCE_RUN_DIR: left.files.runDirectory };
+  await using watch = net.left.spawn(RINGFENCE, ['status', 'rf-left', '--watch'], { env });
+  await watch.line(/^ {2}PEER +ENDPOINT +HANDSHAKE +IN +OUT +RECEIVED/, 10_000);
+  await watch.line(/^ {2}right +\S+ +\d+ s ago +0 bit\/s +0 bit\/s/, 10_000);
+  const pinging = ping(net.left, OVERLAY.right.v4, { count: 150 });
+  await watch.line(/^ {2}right +\S+ +\d+ s ago +[\d.]+ kbit\/s +[\d.]+ kbit\/s/, 10_000);
+  await pinging;
+  expect(watch.output).not.toContain('\u{1b}'); // no terminal
 });
 
 test('status --json has the node, its peers, and every counter', async () => {
@@ -51,6 +75,10 @@ test('status --json has the node, its peers, and every counter', async () => {
   for (const reason of ['bad-handshake', 'bad-tag', 'no-route', 'source-not-allowed', 'unknown-index']) {
     expect(status.drops[reason], reason).toMatch(/^\d+$/);
   }
+  expect(statusSchema().safeParse(status).error?.issues ?? []).toEqual([]);
+  const { peers: _, ...less } = status;
+  expect(statusSchema().safeParse(less).success).toBe(false);
+  expect(statusSchema().safeParse({ ...status, more: 1 }).success).toBe(false);
   // Without an interface: a list of all.
   expect((JSON.parse(await left.command('status', '--json')) as NodeStatus[]).map((one) => one.pid)).toEqual([
     left.process.pid,

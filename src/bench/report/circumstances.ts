@@ -1,8 +1,8 @@
 // What a reader needs to judge the numbers and to make them again: the ground they were measured on, the machine, every
 // version, the settings, the command, and what the run itself noted.
 
+import { type Html, html } from '../../html.ts';
 import type { Result } from '../result.ts';
-import { type Html, html } from './html.ts';
 import { roundsOf } from './words.ts';
 
 const GIBIBYTE = 1024 ** 3;

@@ -1,5 +1,6 @@
 // How our program stands to each of the others: all ratios of a run as one plot, and as the table beside it.
 
+import { type Html, html } from '../../html.ts';
 import {
   type Place,
   pairedRatios,
@@ -11,7 +12,6 @@ import {
   spreadOf,
   standingOf,
 } from '../result.ts';
-import { type Html, html } from './html.ts';
 import type { Mark, MarkRow } from './plots.ts';
 import type { Plots } from './report.ts';
 import { advantageOf, renderSpread, renderTimes, roundsOf } from './words.ts';

@@ -1,6 +1,7 @@
 // The measurements themselves: a section per group of metrics, in it a card per metric with a plot of all implementations at
 // each MTU, and beneath it the same as numbers.
 
+import { type Html, html } from '../../html.ts';
 import {
   METRIC_GROUPS,
   type Metric,
@@ -12,7 +13,6 @@ import {
   scoresOf,
   spreadOf,
 } from '../result.ts';
-import { type Html, html } from './html.ts';
 import type { Plots } from './report.ts';
 import { colorOfPeer, GROUP_WORDS, renderValue } from './words.ts';
 

@@ -5,8 +5,8 @@ import { CustomChart, type CustomSeriesOption } from 'echarts/charts';
 import { GridComponent, type GridComponentOption } from 'echarts/components';
 import { type ComposeOption, init, use } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
+import { type Html, html, trusted } from '../../html.ts';
 import type { Spread, Standing } from '../result.ts';
-import { type Html, html, trusted } from './html.ts';
 
 use([CustomChart, GridComponent, SVGRenderer]);
 

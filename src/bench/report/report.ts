@@ -3,11 +3,11 @@
 
 import { createHash } from 'node:crypto';
 import { codeOf, messageOf, RingfenceError } from '../../errors.ts';
+import { type Html, html, trusted } from '../../html.ts';
 import type { Result } from '../result.ts';
 import { renderCircumstances } from './circumstances.ts';
 import { renderComparisons } from './comparison.ts';
 import { renderGroups } from './groups.ts';
-import { type Html, html, trusted } from './html.ts';
 import { STYLE } from './style.ts';
 import { colorOfPeer, headlineOf } from './words.ts';
 

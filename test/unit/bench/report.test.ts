@@ -2,10 +2,10 @@
 
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { html } from '../../../src/bench/report/html.ts';
 import { renderReport } from '../../../src/bench/report/report.ts';
 import { advantageOf, headlineOf, renderTimes } from '../../../src/bench/report/words.ts';
 import { METRICS, placesOf, type Result, type Sample } from '../../../src/bench/result.ts';
+import { html } from '../../../src/html.ts';
 import { madeUpResult } from '../../support/made-up-result.ts';
 
 const made = madeUpResult();

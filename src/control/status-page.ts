@@ -1,0 +1,200 @@
+// A status and its history → one HTML page: no script, no font, no request, nothing but its own style sheet. It shows what
+// `ringfence status` shows, and so no secret; every word is escaped, for names and errors come from elsewhere.
+
+import { createHash } from 'node:crypto';
+import { type Html, html, trusted } from '../html.ts';
+import type { History, Sample } from './history.ts';
+import type { NodeStatus, PeerStatus } from './target.ts';
+import { renderAge, renderBytes, renderHandshake, renderRate, SESSION_SECONDS } from './units.ts';
+
+/** The browser asks again this often. */
+const REFRESH_SECONDS = 5;
+/** Of a peer; the rest is counted. */
+const SHOWN_PREFIXES = 3;
+
+/** Drawn in these units; the browser scales it. */
+const PLOT = { width: 960, height: 220, left: 76, right: 12, top: 12, bottom: 28 };
+
+const STYLE = `
+:root {
+  color-scheme: light dark;
+  --page: #f6f7f9; --card: #ffffff; --text: #14181f; --muted: #5b6472; --line: #e3e6eb;
+  --in: #0b6bc2; --out: #b84d06; --good: #00664c; --bad: #a3341f;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #0f1319; --card: #171c24; --text: #e8ebf0; --muted: #9aa4b3; --line: #2a313c;
+    --in: #5aaef7; --out: #f2944b; --good: #7fe0bd; --bad: #ff9d8a;
+  }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere; }
+main { max-width: 1120px; margin: 0 auto; padding: 28px 16px 48px; }
+h1 { font-size: 1.8rem; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 4px; }
+h2 { font-size: 1.1rem; margin: 0 0 10px; }
+p { margin: 0 0 8px; color: var(--muted); }
+dl { display: grid; grid-template-columns: auto 1fr; gap: 4px 16px; margin: 12px 0 0; }
+dt { color: var(--muted); }
+dd { margin: 0; min-width: 0; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px; margin-top: 16px; min-width: 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: 5px 0 5px 14px; border-top: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
+thead th { border-top: 0; color: var(--muted); font-weight: 500; }
+th:first-child, td:first-child, .left { text-align: left; }
+th:first-child { padding-left: 0; }
+tbody th { font-weight: 600; min-width: 8em; max-width: 16em; white-space: normal; }
+.up { color: var(--good); }
+.bad { color: var(--bad); }
+.muted { color: var(--muted); }
+svg { display: block; width: 100%; height: auto; }
+.plot { min-width: 560px; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--muted); font-variant-numeric: tabular-nums; }
+.grid { stroke: var(--line); }
+.in, .out { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.in { stroke: var(--in); } .out { stroke: var(--out); stroke-dasharray: 6 3; }
+.key { display: flex; gap: 18px; margin: 0 0 6px; font-size: 0.9rem; }
+.key span { display: flex; gap: 8px; align-items: center; }
+.key svg { width: 26px; height: 10px; }
+`;
+
+/** Complete from doctype to end. */
+export function renderStatusPage(
+  status: NodeStatus,
+  history: History,
+): { readonly contentType: string; readonly body: string } {
+  const { interface: own, peers, version } = status;
+  const page = html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${contentSecurityPolicy()}">
+<meta http-equiv="refresh" content="${REFRESH_SECONDS}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<meta name="color-scheme" content="light dark">
+<title>${own.name}: ${aliveCount(peers)} of ${peers.length} peers</title>
+<style>${trusted(STYLE)}</style>
+</head>
+<body>
+<main>
+<h1>${own.name}</h1>
+<p>ringfence ${version}, up for ${renderAge(Math.max(0, Date.now() / 1000 - status.startedSeconds))}; ${aliveCount(peers)} of ${peers.length} peers have a session</p>
+${factsOf(status)}
+${throughput(history.samples)}
+${dropsOf(status, history)}
+${peersOf(peers, history)}
+</main>
+</body>
+</html>
+`;
+  return { contentType: 'text/html; charset=utf-8', body: page.text };
+}
+
+function contentSecurityPolicy(): string {
+  const digest = createHash('sha256').update(STYLE).digest('base64');
+  return `default-src 'none'; style-src 'sha256-${digest}'; base-uri 'none'; form-action 'none'`;
+}
+
+function factsOf({ interface: own, lane }: NodeStatus): Html {
+  const addresses = own.addresses.length === 0 ? 'none of ours' : own.addresses.join(', ');
+  const laneText =
+    lane.state === 'running'
+      ? html`<span class="up">running</span>`
+      : html`<span class="bad">restarting</span>`;
+  const failure =
+    lane.restarts === 0 ? html`` : html`, restarted ${lane.restarts} times: ${lane.lastFailure ?? ''}`;
+  const load =
+    lane.asksCookiesOf === 'nobody'
+      ? html``
+      : html`<dt>under load</dt><dd class="bad">handshakes have to show a cookie: ${lane.asksCookiesOf}</dd>`;
+  return html`<section class="card"><h2>Interface</h2><dl>
+<dt>addresses</dt><dd>${addresses}</dd>
+<dt>UDP port, MTU</dt><dd>${own.listenPort}, ${own.mtu}</dd>
+<dt>public key</dt><dd>${own.publicKey ?? 'none'}</dd>
+<dt>lane</dt><dd>${laneText}${failure}</dd>
+${load}</dl></section>`;
+}
+
+function throughput(samples: readonly Sample[]): Html {
+  const last = samples.at(-1);
+  const first = samples[0];
+  if (first === undefined || last === undefined || first === last) {
+    return html`<section class="card"><h2>Throughput</h2><p>There is nothing to draw yet.</p></section>`;
+  }
+  const { width, height, left, right, top, bottom } = PLOT;
+  const most = niceCeiling(Math.max(...samples.flatMap(({ received, sent }) => [received, sent])));
+  const spanMs = Math.max(1, last.atMs - first.atMs);
+  const x = ({ atMs }: Sample): number => left + ((width - left - right) * (atMs - first.atMs)) / spanMs;
+  const y = (value: number): number => height - bottom - ((height - top - bottom) * value) / most;
+  const line = (read: (sample: Sample) => number): string =>
+    samples.map((sample) => `${x(sample).toFixed(1)},${y(read(sample)).toFixed(1)}`).join(' ');
+  const grid = [0, 0.25, 0.5, 0.75, 1].map((part) => {
+    const at = y(most * part).toFixed(1);
+    return html`<line class="grid" x1="${left}" x2="${width - right}" y1="${at}" y2="${at}"/>
+<text x="${left - 8}" y="${Number(at) + 4}" text-anchor="end">${renderRate(most * part)}</text>`;
+  });
+  return html`<section class="card"><h2>Throughput</h2>
+<div class="key"><span><svg viewBox="0 0 26 10" aria-hidden="true"><path class="in" d="M0 5h26"/></svg>received ${renderRate(last.received)}</span>
+<span><svg viewBox="0 0 26 10" aria-hidden="true"><path class="out" d="M0 5h26"/></svg>sent ${renderRate(last.sent)}</span></div>
+<div class="scroll"><svg class="plot" viewBox="0 0 ${width} ${height}" role="img" aria-label="Throughput of all peers over the last ${renderAge(spanMs / 1000)}">
+${grid}
+<text x="${left}" y="${height - 8}">${renderAge(spanMs / 1000)} ago</text>
+<text x="${width - right}" y="${height - 8}" text-anchor="end">now</text>
+<polyline class="in" points="${line(({ received }) => received)}"/>
+<polyline class="out" points="${line(({ sent }) => sent)}"/>
+</svg></div></section>`;
+}
+
+/** The next of 1, 2 or 5 times a power of ten bits a second, in bytes; at least a kilobit. */
+function niceCeiling(bytesPerSecond: number): number {
+  const bits = Math.max(1_000, bytesPerSecond * 8);
+  const power = 10 ** Math.floor(Math.log10(bits));
+  const step = [1, 2, 5, 10].find((one) => one * power >= bits) ?? 10;
+  return (step * power) / 8;
+}
+
+function dropsOf(status: NodeStatus, history: History): Html {
+  const drops = history.drops(status);
+  const faults = Object.entries(status.faults);
+  if (drops.length === 0 && faults.length === 0) {
+    return html`<section class="card"><h2>Dropped packets</h2><p>None since the start.</p></section>`;
+  }
+  const rows = drops.map(
+    ({ reason, recent, total, lastMs }) => html`<tr><th scope="row">${reason}</th><td>${recent}</td>
+<td>${lastMs === null ? 'earlier' : `${renderAge(Math.max(0, Date.now() - lastMs) / 1000)} ago`}</td><td>${String(total)}</td></tr>`,
+  );
+  const faultRows = faults.map(
+    ([fault, count]) =>
+      html`<tr><th scope="row">${fault}</th><td class="muted">system call</td><td></td><td>${count}</td></tr>`,
+  );
+  return html`<section class="card"><h2>Dropped packets</h2><div class="scroll"><table>
+<thead><tr><th scope="col">reason</th><th scope="col">last 10 min</th><th scope="col">last</th><th scope="col">since the start</th></tr></thead>
+<tbody>${rows}${faultRows}</tbody></table></div></section>`;
+}
+
+function peersOf(peers: readonly PeerStatus[], history: History): Html {
+  if (peers.length === 0) return html`<section class="card"><h2>Peers</h2><p>None.</p></section>`;
+  return html`<section class="card"><h2>Peers</h2><div class="scroll"><table class="peers">
+<thead><tr><th scope="col">name</th><th scope="col" class="left">endpoint</th><th scope="col">handshake</th><th scope="col">in</th><th scope="col">out</th><th scope="col">received</th><th scope="col">sent</th><th scope="col" class="left">allowed IPs</th></tr></thead>
+<tbody>${peers.map((peer) => peerRow(peer, history))}</tbody></table></div></section>`;
+}
+
+function peerRow(peer: PeerStatus, history: History): Html {
+  const rate = history.rateOf(peer.publicKey);
+  const more = peer.allowedIps.length - SHOWN_PREFIXES;
+  const prefixes = peer.allowedIps.slice(0, SHOWN_PREFIXES).join(', ');
+  return html`<tr><th scope="row">${peer.name}</th><td class="left">${peer.endpoint ?? '–'}</td>
+<td class="${isAlive(peer) ? 'up' : 'muted'}">${renderHandshake(peer.latestHandshakeSeconds)}</td>
+<td>${renderRate(rate?.received ?? 0)}</td><td>${renderRate(rate?.sent ?? 0)}</td>
+<td>${renderBytes(BigInt(peer.rxBytes))}</td><td>${renderBytes(BigInt(peer.txBytes))}</td>
+<td class="left">${prefixes}${more > 0 ? ` and ${more} more` : ''}</td></tr>`;
+}
+
+function aliveCount(peers: readonly PeerStatus[]): number {
+  return peers.filter(isAlive).length;
+}
+
+function isAlive({ latestHandshakeSeconds }: PeerStatus): boolean {
+  return latestHandshakeSeconds !== null && Date.now() / 1000 - latestHandshakeSeconds < SESSION_SECONDS;
+}

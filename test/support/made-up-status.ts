@@ -1,0 +1,41 @@
+// A status that no node has given, for what renders one.
+
+import type { NodeStatus, PeerStatus } from '../../src/control/target.ts';
+
+/** A word that would be an attack where it became markup. */
+export const HOSTILE = `"'><script>document.title='run'</script><img src="https://example.org/x.png">`;
+
+export function peerStatusOf(name: string): PeerStatus {
+  return {
+    name,
+    publicKey: `${name}=`,
+    hasPresharedKey: false,
+    endpoint: '192.0.2.1:51820',
+    latestHandshakeSeconds: Math.floor(Date.now() / 1000) - 20,
+    rxBytes: '1536',
+    txBytes: '2048',
+    keepaliveSeconds: 0,
+    allowedIps: ['10.9.0.2/32'],
+  };
+}
+
+export function nodeStatusOf(peers: readonly PeerStatus[]): NodeStatus {
+  const active = { isActive: true, obstacle: null };
+  return {
+    version: '0.1.0',
+    pid: 4711,
+    startedSeconds: 0,
+    interface: {
+      name: 'rf0',
+      publicKey: 'B=',
+      listenPort: 51_820,
+      mtu: 1420,
+      addresses: ['10.9.0.1/24'],
+      offloads: { udpGso: active, udpGro: active, tunTcp: active, tunUdp: active },
+    },
+    lane: { state: 'running', restarts: 0, lastFailure: null, asksCookiesOf: 'nobody' },
+    peers,
+    drops: {},
+    faults: {},
+  };
+}

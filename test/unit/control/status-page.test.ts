@@ -1,0 +1,71 @@
+// The status page and its history: what is drawn of two statuses, and that no word of theirs becomes markup.
+
+import { expect, test } from 'vitest';
+import { History, ratesOf } from '../../../src/control/history.ts';
+import { renderStatusPage } from '../../../src/control/status-page.ts';
+import type { NodeStatus, PeerStatus } from '../../../src/control/target.ts';
+import { renderBytes, renderRate } from '../../../src/control/units.ts';
+import { HOSTILE, nodeStatusOf, peerStatusOf } from '../../support/made-up-status.ts';
+
+const ALICE = peerStatusOf('alice');
+
+function at(peer: Partial<PeerStatus>, drops: Readonly<Record<string, string>> = {}): NodeStatus {
+  return { ...nodeStatusOf([{ ...ALICE, ...peer }]), drops };
+}
+
+test('a rate is what passed between two looks; counts that began anew are none', () => {
+  const rates = (from: string, to: string) =>
+    ratesOf(at({ rxBytes: from }), at({ rxBytes: to }), 5).get(ALICE.publicKey)?.received;
+  expect([rates('1000', '6000'), rates('6000', '0')]).toEqual([1_000, 0]);
+  expect(ratesOf(nodeStatusOf([]), at({}), 5).size).toBe(0);
+});
+
+test('drops are counted since the start and lately, the latest reasons first', () => {
+  const history = new History();
+  history.take(at({}, { 'bad-tag': '50', 'no-route': '1', 'too-short': '0' }), 0);
+  history.take(at({}, { 'bad-tag': '50', 'no-route': '4', 'too-short': '0' }), 5_000);
+  const last = at({}, { 'bad-tag': '50', 'no-route': '5', 'too-short': '0' });
+  history.take(last, 10_000);
+  expect(history.drops(last)).toEqual([
+    { reason: 'no-route', recent: 4, total: 5n, lastMs: 10_000 },
+    { reason: 'bad-tag', recent: 0, total: 50n, lastMs: null },
+  ]);
+});
+
+test('the history has an end, and so has what it takes', () => {
+  const history = new History();
+  for (let index = 0; index < 1_000; index++) {
+    history.take(at({ txBytes: String(index * 5_000) }), index * 5_000);
+  }
+  expect(history.samples).toHaveLength(120);
+  expect(history.samples.at(-1)).toMatchObject({ atMs: 999 * 5_000, sent: 1_000 });
+  expect(renderStatusPage(at({}), history).body).toContain('sent 8.00 kbit/s');
+});
+
+test('every word of a status is text on the page', () => {
+  const history = new History();
+  const status: NodeStatus = {
+    ...nodeStatusOf([{ ...ALICE, name: HOSTILE, endpoint: HOSTILE, allowedIps: [HOSTILE] }]),
+    drops: { [HOSTILE]: '3' },
+    faults: { [HOSTILE]: 1 },
+    lane: { state: 'restarting', restarts: 2, lastFailure: HOSTILE, asksCookiesOf: 'everyone' },
+  };
+  history.take(status, 0);
+  history.take(status, 5_000);
+  const { body } = renderStatusPage(status, history);
+  expect(body).not.toContain('<script');
+  expect(body).not.toContain('<img');
+  expect(body.match(/&lt;script&gt;/g)).toHaveLength(6);
+});
+
+test.each([
+  [0n, '0 B'],
+  [1536n, '1.50 KiB'],
+  [5_497_558_138_880n, '5.00 TiB'],
+])('%s bytes are %s', (bytes, text) => expect(renderBytes(bytes)).toBe(text));
+
+test.each([
+  [0, '0 bit/s'],
+  [125, '1.00 kbit/s'],
+  [12_500_000, '100 Mbit/s'],
+])('%s bytes a second are %s', (bytes, text) => expect(renderRate(bytes)).toBe(text));
