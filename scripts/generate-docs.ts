@@ -105,11 +105,11 @@ and each network belongs to one peer only; where one network lies inside another
 Numbers for Prometheus at \`/metrics\`, which [metrics.md](metrics.md) lists, and a [page to look at](status.md) at \`/\`. Without
 this section nothing is served.
 
-$keyEntries(metricsSchema, 'metrics.')
+${keyEntries(metricsSchema, 'metrics.')}
 
 ## Section \`logging\`
 
-$keyEntries(loggingSchema, 'logging.')
+${keyEntries(loggingSchema, 'logging.')}
 
 ## Section \`firewall\`
 
@@ -126,10 +126,10 @@ function exampleLines(section: Section, indent: string): string {
     .map(([name, field]) => {
       const named = withoutDefault(field);
       if (!(named instanceof z.ZodRecord) || !(named.valueType instanceof z.ZodObject)) {
-        return `$indent$exampleLine(name, field)`;
+        return `${indent}${exampleLine(name, field)}`;
       }
       const example = exampleOf(name, factsOf(field));
-      return `$indent$name:\n$indent$example:\n$exampleLines(named.valueType, `$indent`)`;
+      return `${indent}${name}:\n${indent}  ${example}:\n${exampleLines(named.valueType, `${indent}    `)}`;
     })
     .join('\n');
 }
@@ -145,8 +145,8 @@ function keyEntry(prefix: string, name: string, field: z.core.$ZodType): string 
   const lines = [
     valueLine(facts),
     ...itemLines(field),
-    `- $presence(field)`,
-    `- Example: \`$exampleLine(name, field)\``,
+    `- ${presence(field)}`,
+    `- Example: \`${exampleLine(name, field)}\``,
   ];
   const entry = `### \`${prefix}${name}\`\n\n${facts.description}\n\n${lines.join('\n')}`;
   const [section, suffix] = sectionIn(withoutDefault(field));
