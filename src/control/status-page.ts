@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { type Html, html, trusted } from '../html.ts';
 import type { History, Sample } from './history.ts';
-import type { NodeStatus, PeerStatus } from './target.ts';
+import type { HostRulesStatus, NodeStatus, PeerStatus } from './target.ts';
 import { renderAge, renderBytes, renderHandshake, renderRate, SESSION_SECONDS } from './units.ts';
 
 /** The browser asks again this often. */
@@ -35,7 +35,7 @@ h2 { font-size: 1.1rem; margin: 0 0 10px; }
 p { margin: 0 0 8px; color: var(--muted); }
 dl { display: grid; grid-template-columns: auto 1fr; gap: 4px 16px; margin: 12px 0 0; }
 dt { color: var(--muted); }
-dd { margin: 0; min-width: 0; }
+dd { grid-column: 2; margin: 0; min-width: 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px; margin-top: 16px; min-width: 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
@@ -96,7 +96,7 @@ function contentSecurityPolicy(): string {
   return `default-src 'none'; style-src 'sha256-${digest}'; base-uri 'none'; form-action 'none'`;
 }
 
-function factsOf({ interface: own, lane }: NodeStatus): Html {
+function factsOf({ interface: own, lane, hostRules }: NodeStatus): Html {
   const addresses = own.addresses.length === 0 ? 'none of ours' : own.addresses.join(', ');
   const laneText =
     lane.state === 'running'
@@ -113,7 +113,14 @@ function factsOf({ interface: own, lane }: NodeStatus): Html {
 <dt>UDP port, MTU</dt><dd>${own.listenPort}, ${own.mtu}</dd>
 <dt>public key</dt><dd>${own.publicKey ?? 'none'}</dd>
 <dt>lane</dt><dd>${laneText}${failure}</dd>
-${load}</dl></section>`;
+${load}${hostRules === null ? html`` : rulesOf(hostRules)}</dl></section>`;
+}
+
+/** What of the host's rules holds, and each that does not. */
+function rulesOf({ backend, table, notEnforced, restored }: HostRulesStatus): Html {
+  const again = restored === 0 ? '' : `, put back ${restored} times`;
+  const missing = notEnforced.map((what) => html`<dd class="bad">${what}</dd>`);
+  return html`<dt>host rules</dt><dd>${backend === 'none' ? 'none' : `${backend}, table ${table}${again}`}</dd>${missing}`;
 }
 
 function throughput(samples: readonly Sample[]): Html {

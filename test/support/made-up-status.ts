@@ -34,6 +34,7 @@ export function nodeStatusOf(peers: readonly PeerStatus[]): NodeStatus {
       offloads: { udpGso: active, udpGro: active, tunTcp: active, tunUdp: active },
     },
     lane: { state: 'running', restarts: 0, lastFailure: null, asksCookiesOf: 'nobody' },
+    hostRules: null,
     peers,
     drops: {},
     faults: {},
