@@ -51,6 +51,11 @@ export class SecretFile {
     return null;
   }
 
+  /** Clears away what a crash has left of a write: it may hold a part of a secret. */
+  async clearLeftovers(): Promise<void> {
+    for (const path of [this.path, this.nextPath]) await rm(`${path}.new`, { force: true });
+  }
+
   /** Puts a key beside the present one, in the place of another that was to follow. */
   async offer(key: Uint8Array): Promise<void> {
     await write(this.nextPath, key);

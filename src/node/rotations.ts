@@ -104,6 +104,7 @@ export class Rotations implements Disposable {
   async #takeUp(): Promise<void> {
     const { config } = this.#node;
     for (const peer of config.peers) {
+      await this.#secretOf(peer).clearLeftovers();
       const next = await this.#secretOf(peer).next();
       if (next !== null) {
         this.#offered.add(peer.name);
@@ -121,6 +122,7 @@ export class Rotations implements Disposable {
         await this.#state.setNext(name, null);
       else await this.#acceptKey(peer, key);
     }
+    await this.#ownSecret().clearLeftovers();
     const own = await this.#ownSecret().next();
     if (own === null) return;
     this.#nextPublicKey = publicKeyOf(own);

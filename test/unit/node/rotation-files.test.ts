@@ -35,6 +35,9 @@ test('a secret: offered, in place, dropped; after each step a restart knows what
   expect((await readdir(folder)).sort()).toEqual(['a.key', 'a.key.next']);
   expect(await secret().next()).toBeNull(); // in place: the copy goes
   expect(await readdir(folder)).toEqual(['a.key']);
+  await writeFile(`${path}.next.new`, 'half a k');
+  await secret().clearLeftovers();
+  expect(await readdir(folder)).toEqual(['a.key']);
 });
 
 test('a secret that cannot be used is an error, not silence', async () => {
