@@ -8,6 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { print } from '../scripts/report.ts';
 import { buildOwnBinary } from './binary.ts';
 import { DIST, ROOT, readManifest, run, sourceDate } from './checkout.ts';
+import { billOfMaterials, licences } from './supply-chain.ts';
 
 const FOLDER = join(DIST, 'deb');
 const PARTS = join(ROOT, 'packaging/deb');
@@ -70,6 +71,7 @@ async function writeContent(tree: Tree, binary: string): Promise<void> {
   }
   const changelog = await readFile(join(ROOT, 'CHANGELOG.md'), 'utf8');
   await tree.write('usr/share/doc/ringfence/changelog.gz', compressed(changelog));
+  await tree.write('usr/share/doc/ringfence/copyright', await licences(await billOfMaterials()));
   await tree.copy('usr/share/doc/ringfence/README.md', join(ROOT, 'README.md'));
 }
 
