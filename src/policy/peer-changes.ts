@@ -23,10 +23,16 @@ export function peerChanges(former: Policy, policy: Policy): PeerChanges | null 
 class Comparison {
   readonly #former: ReadonlyMap<string, PolicyPeer>;
   readonly #peers: ReadonlyMap<string, PolicyPeer>;
+  /** Peers whose addresses are new or other than before: a row that names one means something else now. */
+  readonly #moved = new Set<string>();
 
   constructor(former: Policy, policy: Policy) {
     this.#former = new Map(former.peers.map((peer) => [peer.name, peer]));
     this.#peers = new Map(policy.peers.map((peer) => [peer.name, peer]));
+    for (const { name, addresses } of policy.peers) {
+      const old = this.#former.get(name);
+      if (old === undefined || !isSameList(old.addresses, addresses, isSameAddress)) this.#moved.add(name);
+    }
   }
 
   changes(): PeerChanges {
@@ -41,6 +47,7 @@ class Comparison {
 
   #isAsBefore(peer: PolicyPeer): boolean {
     const old = this.#former.get(peer.name);
+    if (old === peer && this.#moved.size === 0) return true;
     return (
       old !== undefined &&
       isSameBytes(old.publicKey, peer.publicKey) &&
@@ -48,37 +55,39 @@ class Comparison {
       old.routeVia?.site === peer.routeVia?.site &&
       isSameReach(old, peer) &&
       isSameList(old.reachableFrom, peer.reachableFrom, isSameReachRow) &&
-      isSameList(old.allow, peer.allow, this.#isSameRow) &&
-      isSameList(old.deny, peer.deny, this.#isSameRow)
+      this.#areSameRows(old.allow, peer.allow) &&
+      this.#areSameRows(old.deny, peer.deny)
     );
   }
 
-  /** A row may name another peer, and stands for its addresses. */
-  readonly #isSameRow = (a: AccessRow, b: AccessRow): boolean => {
-    const isTarget = a.to.kind === b.to.kind && this.#isSameTarget(a.to, b.to);
-    return isTarget && a.name === b.name && isSameFrom(a.from, b.from) && isSameTraffic(a.traffic, b.traffic);
-  };
+  #areSameRows(a: readonly AccessRow[], b: readonly AccessRow[]): boolean {
+    return a.length === b.length && a.every((row, i) => this.#isSameRow(row, b[i]));
+  }
+
+  #isSameRow(a: AccessRow, b: AccessRow | undefined): boolean {
+    if (b === undefined || a.name !== b.name || !isSameFrom(a.from, b.from)) return false;
+    return isSameTraffic(a.traffic, b.traffic) && this.#isSameTarget(a.to, b.to);
+  }
 
   #isSameTarget(a: AccessRow['to'], b: AccessRow['to']): boolean {
+    if (a.kind !== b.kind) return false;
     if (a.kind === 'prefix' && b.kind === 'prefix') return isSamePrefix(a.prefix, b.prefix);
     if (!('name' in a) || !('name' in b)) return true;
-    if (a.name !== b.name || a.kind !== 'peer') return a.name === b.name;
-    const [old, peer] = [this.#former.get(a.name), this.#peers.get(b.name)];
-    return (
-      old !== undefined && peer !== undefined && isSameList(old.addresses, peer.addresses, isSameAddress)
-    );
+    return a.name === b.name && !(a.kind === 'peer' && this.#moved.has(a.name));
   }
 }
 
-/** All that peers share, as one text. */
-function contextOf({ action, addresses, services, profiles, networks, sites, inbound }: Policy): string {
-  return JSON.stringify(
-    [action, addresses, services, profiles, networks, sites, inbound],
-    (key, value: unknown) => {
-      if (key === 'place') return undefined;
-      return value instanceof Uint8Array ? value.join() : value;
-    },
-  );
+/** All that peers share, as one text, with the addresses of peers that profiles name. */
+function contextOf(policy: Policy): string {
+  const { action, addresses, services, profiles, networks, sites, inbound, peers } = policy;
+  const rows = profiles.flatMap(({ allow, deny }) => [...allow, ...deny]);
+  const named = new Set(rows.flatMap(({ to }) => (to.kind === 'peer' ? [to.name] : [])));
+  const behindNames = peers.filter(({ name }) => named.has(name)).map((peer) => peer.addresses);
+  const shared = [action, addresses, services, profiles, networks, sites, inbound, behindNames];
+  return JSON.stringify(shared, (key, value: unknown) => {
+    if (key === 'place') return undefined;
+    return value instanceof Uint8Array ? value.join() : value;
+  });
 }
 
 function isSameReach(a: PolicyPeer, b: PolicyPeer): boolean {

@@ -34,6 +34,8 @@ test('after another document it is as if there had been none', () => {
     other: anyPolicy,
     kept: fc.subarray([0, 1, 2, 3]),
     isSameRest: fc.boolean(),
+    isShared: fc.boolean(),
+    isMoved: fc.boolean(),
     extra: fc.tuple(fc.boolean(), fc.boolean()),
   });
   const withExtra = (policy: Policy, isThere: boolean): Policy => {
@@ -42,11 +44,15 @@ test('after another document it is as if there had been none', () => {
     return isThere ? { ...policy, peers: [...policy.peers, ...more] } : policy;
   };
   fc.assert(
-    fc.property(pairs, ({ one, other, kept, isSameRest, extra }) => {
+    fc.property(pairs, ({ one, other, kept, isSameRest, isShared, isMoved, extra }) => {
       fc.pre(one.sites.length === other.sites.length); // rows name what is there
       const peers = other.peers.map((peer, i) => {
         const old = one.peers[i];
-        return kept.includes(i) && old !== undefined ? structuredClone(old) : peer;
+        if (!kept.includes(i) || old === undefined) return peer;
+        const moved = isMoved && i === 0 ? { addresses: [ip('10.9.0.77')] } : {};
+        return isShared
+          ? Object.assign(i === 0 ? { ...old } : old, moved)
+          : { ...structuredClone(old), ...moved };
       });
       const former = compile(withExtra(one, extra[0]));
       const next = withExtra(isSameRest ? { ...one, peers } : { ...other, peers }, extra[1]);
