@@ -27,6 +27,7 @@ const COMMANDS: Readonly<Record<string, Registration>> = {
   'log-level': async (program) => (await import('./log-level.ts')).registerLogLevel(program),
   explain: async (program) => (await import('./explain.ts')).registerExplain(program),
   policy: async (program) => (await import('./policy.ts')).registerPolicy(program),
+  doctor: async (program) => (await import('./doctor.ts')).registerDoctor(program),
   firewall: async (program) => (await import('./firewall.ts')).registerFirewall(program),
   bench: async (program) => (await import('./bench.ts')).registerBench(program),
   completion: async (program) => (await import('./completion.ts')).registerCompletion(program),

@@ -134,6 +134,17 @@ describe('a host with rules of others', () => {
     expect(notEnforced.join('\n')).toMatch(/iptables-legacy -I FORWARD 1 -i rf0 -j ACCEPT/);
     expect(await alice.knockInVain('tcp', at(OVERLAY_NET, 1, 4), 53)).toEqual({ error: 'silence' });
 
+    const respected = await rules.file({ host: { stance: 'respect' } });
+    const { code, stdout } = await net.node.try(RINGFENCE, ['doctor', respected]);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(
+      /problem: inet admin input .*\n {2}do: nft insert rule inet admin input iifname "rf0" accept/,
+    );
+    expect(stdout).toMatch(/problem: ip filter INPUT .*ufw.*\n {2}do: ufw allow in on rf0/);
+    expect(stdout).toMatch(
+      /problem: inet firewalld .*\n {2}do: firewall-cmd --zone=trusted --add-interface=rf0/,
+    );
+
     await rules.update({ host: { stance: 'open' } });
     expect(await alice.knock('tcp', at(OVERLAY_NET, 1, 4), 53)).toMatchObject({ by: 'node' });
     expect((await rules.status()).notEnforced).toEqual([

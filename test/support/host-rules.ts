@@ -31,8 +31,9 @@ async function handle({ op, file = '', names = {} }: Request): Promise<unknown> 
       firewall = await HostFirewall.start(optionsOf(file));
       return {};
     case 'update': {
-      const { policy, facts } = optionsOf(file);
-      await firewall?.update(policy, facts);
+      const options = optionsOf(file);
+      if (firewall === undefined) firewall = await HostFirewall.start(options);
+      else await firewall.update(options.policy, options.facts);
       return {};
     }
     case 'resolve': {

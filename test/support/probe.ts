@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 
 type Request = {
   readonly id: number;
-  readonly op: 'listen' | 'knock' | 'hold' | 'stream';
+  readonly op: 'listen' | 'knock' | 'hold' | 'stream' | 'count' | 'flood';
   readonly protocol: 'tcp' | 'udp';
   readonly address: string;
   readonly port: number;
@@ -117,9 +117,36 @@ function stream({ id, address, port }: Request): void {
   });
 }
 
+/** Counts the datagrams that come to a port, and tells every 200 ms how many there were. */
+function count({ id, address, port }: Request): void {
+  let received = 0;
+  const socket = createSocket(isIPv6(address) ? { type: 'udp6', ipv6Only: true } : { type: 'udp4' });
+  socket.on('message', () => {
+    received += 1;
+  });
+  socket.bind({ port, address }, () => setInterval(() => answer(id, { received }), 200));
+}
+
+/** Datagrams to a port as fast as they go, until the process ends, and every 200 ms how many there were. */
+function flood({ id, address, port }: Request): void {
+  let sent = 0;
+  const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
+  // The callback of a send comes before any timer does: turns, so that others get theirs.
+  const turn = (): void => {
+    for (let i = 0; i < 256 && socket.getSendQueueCount() < 256; i++) {
+      sent += 1;
+      socket.send('flood');
+    }
+    setImmediate(turn);
+  };
+  socket.on('error', () => undefined); // a refusal is one that did not get through
+  socket.connect(port, address, turn);
+  setInterval(() => answer(id, { sent }), 200);
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line) as Request | Text;
   if ('to' in request) held.get(request.to)?.write(`${request.text}\n`);
-  else ({ listen, knock, hold, stream })[request.op](request);
+  else ({ listen, knock, hold, stream, count, flood })[request.op](request);
 }
 process.exit(0);

@@ -16,7 +16,13 @@ export type Knock =
   | { readonly by: string; readonly as: string; readonly at: number }
   | { readonly error: string };
 
-type Told = { readonly by?: string; readonly text?: string; readonly error?: string; readonly sent?: true };
+type Told = {
+  readonly by?: string;
+  readonly text?: string;
+  readonly error?: string;
+  readonly sent?: true | number;
+  readonly received?: number;
+};
 
 export type HeldFlow = { echo(text: string): Promise<string> };
 
@@ -90,6 +96,24 @@ export class Prober {
         );
       },
     };
+  }
+
+  /** How many datagrams have come to a port since. */
+  count(address: string, port: number): { readonly received: number } {
+    const counted = { received: 0 };
+    this.#begin({ op: 'count', protocol: 'udp', address, port }, ({ received = 0 }) => {
+      counted.received = received;
+    });
+    return counted;
+  }
+
+  /** Datagrams to a port as fast as they go, until the process ends; how many there were. */
+  flood(address: string, port: number): { readonly sent: number } {
+    const flood = { sent: 0 };
+    this.#begin({ op: 'flood', protocol: 'udp', address, port }, ({ sent }) => {
+      if (typeof sent === 'number') flood.sent = sent;
+    });
+    return flood;
   }
 
   /** UDP datagrams from one socket, until the process ends. */

@@ -1,0 +1,98 @@
+// What takes long to prove of the host's rules: nothing gets through while they are replaced under a flood, a host looks the same
+// after fifty starts, and nft that fails in any way leaves nothing half up.
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { until } from '../support/deadline.ts';
+import { RINGFENCE } from '../support/node-process.ts';
+import { at, HostRules, overlayHost, ruleset, WAN } from '../support/overlay-host.ts';
+import { Prober } from '../support/prober.ts';
+
+test('a million datagrams at a closed port, a hundred replaces: none gets through', async () => {
+  await using net = await overlayHost();
+  await using rules = await HostRules.create(net.node);
+  const inbound = (...ports: readonly number[]) => ({
+    host: { inbound: ports.map((port) => ({ name: `p${port}`, proto: 'udp', port, from: ['overlay'] })) },
+  });
+  const counted = Prober.start(net.node).count('0.0.0.0', 13669);
+  const outside = Prober.start(net.outside);
+  const flood = outside.flood(at(WAN, 1, 4), 13669);
+  // Open, it does get through: the receiver and the sender are what they should be.
+  await until(() => counted.received > 100, 10_000, 'an open port receives');
+  await rules.start(inbound(13669, 2000));
+  await until(async () => Number((await rules.status()).counters['rf_inbound']) > 0, 10_000, 'it is closed');
+  // What was on its way when it closed has been counted after two more tellings.
+  const settled = counted.received;
+  await until(() => flood.sent > 0, 10_000, 'the flood goes on');
+  let last = -1;
+  await until(
+    () => {
+      const isStill = counted.received === last;
+      last = counted.received;
+      return isStill && counted.received >= settled;
+    },
+    10_000,
+    'nothing comes any more',
+  );
+  const [closedAt, sentBefore] = [counted.received, flood.sent];
+  let replaces = 0;
+  while (replaces < 100 || flood.sent - sentBefore < 1_000_000) {
+    replaces += 1;
+    await rules.update(inbound(13669, 2000 + (replaces % 50)));
+  }
+  expect(flood.sent - sentBefore).toBeGreaterThanOrEqual(1_000_000);
+  await until(
+    async () => Number((await rules.status()).counters['rf_inbound']) >= 500_000,
+    10_000,
+    'they were dropped here',
+  );
+  expect(counted.received - closedAt).toBe(0);
+}, 180_000);
+
+test('fifty starts after fifty crashes find the same rules, and an open flow lives on', async () => {
+  await using net = await overlayHost();
+  await using rules = await HostRules.create(net.node);
+  const section = {
+    nat: {
+      publish: [{ owner: 'svc/web', proto: 'tcp', ports: { '80': 8080 }, to: '192.168.7.5' }],
+      masquerade: [{ from: 'overlay', out: 'non-overlay' }],
+    },
+  };
+  await Prober.start(net.server).listen('tcp', '0.0.0.0', 8080);
+  await rules.start(section);
+  const flow = Prober.start(net.outside).hold(at(WAN, 1, 4), 80);
+  const first = await ruleset(net.node);
+  for (let starts = 0; starts < 50; starts++) {
+    rules.process.signal('SIGKILL');
+    await rules.process.exited;
+    await rules.restart(net.node);
+    await rules.start(section);
+    expect(await ruleset(net.node)).toBe(first);
+    expect(await flow.echo(`${starts}`)).toBe(`${starts}`);
+  }
+}, 180_000);
+
+test('nothing is half up where nft fails, hangs or prints without end', async () => {
+  await using net = await overlayHost();
+  await using rules = await HostRules.create(net.node);
+  const file = await rules.file({ host: {} });
+  const folder = join(rules.runDirectory, 'bin');
+  await net.node.exec('mkdir', ['-p', folder]);
+  const programs = {
+    failing: 'exit 1',
+    hanging: 'exec sleep 60',
+    chatty: 'yes | head -c 2000000; yes | head -c 2000000 >&2; exit 1',
+  };
+  for (const [name, script] of Object.entries(programs)) {
+    await writeFile(join(folder, 'nft'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const env = { RINGFENCE_RUN_DIR: rules.runDirectory, PATH: `${folder}:${process.env['PATH']}` };
+    const result = await net.node.try(RINGFENCE, ['firewall', 'apply', file], { env });
+    expect(result, name).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('ERR_FIREWALL_COMMAND'),
+    });
+    expect(await ruleset(net.node)).toBe('');
+    expect(await net.node.exec('ip', ['route', 'show', 'type', 'unreachable'])).toBe('');
+  }
+}, 120_000);
