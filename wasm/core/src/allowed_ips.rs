@@ -21,6 +21,24 @@ impl Prefix {
         Some(Prefix { version: address.version, bits: address.bits & mask(length), length })
     }
 
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Its bits, left-aligned as those of an [`Address`].
+    pub fn bits(&self) -> u128 {
+        self.bits
+    }
+
+    pub fn length(&self) -> u8 {
+        self.length
+    }
+
+    /// Whether it holds `address`; one of the other version never.
+    pub fn contains(&self, address: Address) -> bool {
+        self.version == address.version && (self.bits ^ address.bits) & mask(self.length) == 0
+    }
+
     fn address(&self) -> Address {
         Address { version: self.version, bits: self.bits }
     }

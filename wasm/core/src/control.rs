@@ -12,6 +12,11 @@
 //! allow        0 address 16 (IPv4 in the first four)
 //! peer_status  0 endpoint 40 │ 40 rx bytes u64 │ 48 tx bytes u64 │ 56 last handshake ms f64, −1 = never │ 64 made with the second keys u8
 //! lookup       0 addresses, 16 bytes each (IPv4 in the first four); each one's peer u32 comes back in the place of its first four
+//! policy_stage 0 records of 64 bytes (filter/decode.rs)
+//! filter_status 0 is on u32 │ 4 generation u32 │ 8 rules u32 │ 12 flows u32 │ 16 most flows u32 │ 24 flows that gave way u64
+//! filter_drops 0 row to go on with u32 (4,096 = that was all) │ 8 rows of 32 bytes (filter/report.rs)
+//! filter_log   0 entries of 64 bytes (filter/report.rs)
+//! judge        0 the packet, then 0 rule u32
 //! seal, open   0 key 32 │ 32 nonce 12 │ 44 additional data, then text, then 16 bytes of tag
 //! ```
 
@@ -21,6 +26,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::allowed_ips::{AllowedIps, NO_PEER, Prefix};
 use crate::arena::CONTROL_BYTES;
 use crate::device::{PeerSettings, Refusal};
+use crate::filter::{Filter, FilterStatus};
 use crate::packet::address::{Address, Endpoint, Version};
 use crate::peer::PeerStatus;
 
@@ -45,6 +51,10 @@ impl ControlBlock {
 
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 
     /// Copies 32 bytes out and wipes them here.
@@ -133,6 +143,28 @@ impl ControlBlock {
             &[u8::from(status.made_with_other)],
         ];
         self.write(&fields.concat());
+    }
+
+    pub fn write_filter_status(&mut self, status: &FilterStatus) {
+        let fields = [
+            u32::from(status.is_on),
+            status.generation,
+            status.rules as u32,
+            status.flows as u32,
+            status.capacity as u32,
+            0,
+            status.evicted as u32,
+            (status.evicted >> 32) as u32,
+        ];
+        self.write(&fields.map(u32::to_le_bytes).concat());
+    }
+
+    /// Rows of drop counters from `start` on, and where to go on; returns how many.
+    pub fn write_drops(&mut self, filter: &Filter, start: usize) -> i32 {
+        let Some((head, rows)) = self.bytes.split_first_chunk_mut::<8>() else { return 0 };
+        let (count, next) = filter.write_drops(start, rows);
+        *head = (next as u64).to_le_bytes();
+        count as i32
     }
 
     /// Puts in place of each of `count` addresses the peer it belongs to, `u32::MAX` for none. Returns how many have one.

@@ -55,10 +55,24 @@ pub enum DropReason {
     HandshakeQueueFull,
     /// A message from a peer to this host that came too fast, or found too many waiting.
     TalkRefused,
+    /// The policy does not allow it.
+    FilterDenied,
+    /// The header that rules read is cut, or lies about its length.
+    CutHeader,
+    /// IPv6 extension headers that are too many, twice there, or a routing header of type 0. RFC 5095.
+    BadExtensions,
+    /// A piece of a datagram that overlaps others, hides the header, or comes without the first. RFC 1858, RFC 5722.
+    BadFragment,
+    /// A TCP segment that is not of the connection: flags or sequence numbers that cannot be.
+    BadSegment,
+    /// Of no known flow, and not what opens one: TCP without SYN, an ICMP answer or error that belongs to nothing.
+    NoFlow,
+    /// No flow gave way to a new one.
+    FlowTableFull,
 }
 
 impl DropReason {
-    pub const NAMES: [&'static str; 25] = [
+    pub const NAMES: [&'static str; 32] = [
         "malformed-message",
         "bad-mac1",
         "low-order-key",
@@ -84,9 +98,16 @@ impl DropReason {
         "handshake-source-rate",
         "handshake-queue-full",
         "talk-refused",
+        "filter-denied",
+        "cut-header",
+        "bad-extensions",
+        "bad-fragment",
+        "bad-segment",
+        "no-flow",
+        "flow-table-full",
     ];
 }
-const _: () = assert!(DropReason::TalkRefused as usize + 1 == DropReason::NAMES.len());
+const _: () = assert!(DropReason::FlowTableFull as usize + 1 == DropReason::NAMES.len());
 
 /// The block of drop counters. Fixed for the life of the core: the host knows its address.
 pub struct Counters {

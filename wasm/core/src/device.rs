@@ -9,6 +9,7 @@ use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::arena::{Intake, SendQueue};
 use crate::control::Key;
 use crate::counters::Counters;
+use crate::filter::Filter;
 use crate::handshake_gate::{self, Identity};
 use crate::handshakes::Gate;
 use crate::host;
@@ -33,6 +34,7 @@ pub enum Refusal {
     BadEndpoint = -7,
     TooManyPeers = -8,
     BadArgument = -9,
+    BadPolicy = -10,
 }
 
 /// Initiations one tick may start. Each costs two Diffie-Hellman, about half a millisecond: more would be
@@ -50,11 +52,14 @@ pub struct Device {
     pub allowed_ips: AllowedIps,
     /// What peers have said to the host.
     pub heard: Heard,
+    pub filter: Filter,
     pub(crate) peers: Vec<Option<Box<Peer>>>,
     free: Vec<u32>,
     pub(crate) by_key: HashMap<[u8; 32], u32>,
     former_peers: FormerPeers,
     tick_cursor: usize,
+    /// Frames that the last `outbound` left in the write column: what denied packets are answered with.
+    pub(crate) answers: usize,
     pub(crate) mtu: usize,
 }
 
@@ -99,11 +104,13 @@ impl Device {
             gate: Gate::new(),
             allowed_ips: AllowedIps::new(),
             heard: Heard::default(),
+            filter: Filter::new(),
             peers: Vec::new(),
             free: Vec::new(),
             by_key: HashMap::new(),
             former_peers: FormerPeers::default(),
             tick_cursor: 0,
+            answers: 0,
             mtu: 0,
         }
     }
@@ -185,6 +192,7 @@ impl Device {
         let (peer, shared) = self.peer_and_shared(id).ok_or(Refusal::NoSuchPeer)?;
         peer.add_keys(Way::new(Own::Current, public_key, preshared_key, admission), shared);
         self.by_key.insert(public_key, id);
+        self.filter.add_key(id, public_key);
         Ok(())
     }
 
@@ -245,6 +253,11 @@ impl Device {
         Ok(self.shared.send.count())
     }
 
+    /// Makes a change of the policy current, whole, or nothing of it.
+    pub fn commit_policy(&mut self) -> Result<(), Refusal> {
+        self.filter.commit(&self.by_key).map(|_| ()).map_err(|_| Refusal::BadPolicy)
+    }
+
     /// Which offloads the host has: trains of datagrams, and superpackets of TCP and UDP into the TUN device.
     pub fn set_offloads(&mut self, trains: bool, tcp: bool, udp: bool) {
         self.shared.send.send_trains(trains);
@@ -273,6 +286,7 @@ impl Device {
         }
         let id = self.free.last().copied().unwrap_or(self.peers.len() as u32);
         self.by_key.insert(settings.public_key, id);
+        self.filter.add_peer(id, settings.public_key);
         let admission = self.former_peers.take(&settings.public_key);
         let mut peer = Box::new(Peer::new(id, settings, admission, host::now()));
         if self.shared.next_identity.is_some() {
@@ -294,6 +308,7 @@ impl Device {
             self.former_peers.keep(key, admission);
         }
         self.allowed_ips.remove_peer(id);
+        self.filter.remove_peer(id);
         self.free.push(id);
         Ok(())
     }
@@ -344,6 +359,7 @@ impl Device {
         let now = host::now();
         self.shared.send.clear();
         self.shared.initiations = 0;
+        self.filter.sweep(now);
         for _ in 0..self.peers.len() {
             if self.shared.initiations >= INITIATIONS_PER_TICK || self.shared.send.free() < SEND_RESERVE {
                 break;

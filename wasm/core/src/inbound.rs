@@ -1,10 +1,11 @@
 //! The walk of a datagram from the underlay: form → receiver index → peer → decapsulate → whole-table source check →
-//! frame for the TUN device. Handshakes wait at the gate (`handshakes.rs`) until the data of the batch is through.
+//! filter → frame for the TUN device. Handshakes wait at the gate (`handshakes.rs`) until the data of the batch is through.
 //! What fails is counted and answered with silence.
 
 use crate::arena::{Intake, RECEIVE_SLOTS};
 use crate::counters::DropReason;
 use crate::device::Device;
+use crate::filter::Leg;
 use crate::host::{self, Millis};
 use crate::message::Message;
 use crate::packet::address::Endpoint;
@@ -74,6 +75,15 @@ impl Device {
         let header = room.get(..length).and_then(IpHeader::parse).ok_or(DropReason::InnerMalformed)?;
         if self.allowed_ips.lookup(header.source) != Some(id) {
             return Err(DropReason::SourceNotAllowed);
+        }
+        let packet = room.get(..header.total_length).ok_or(DropReason::InnerMalformed)?;
+        if let Err(reason) = self.filter.check(Leg::In, id, packet, now) {
+            if reason == DropReason::FilterDenied
+                && let Some(answer) = self.filter.answer(id, packet, now)
+            {
+                peer.send(answer.bytes(), now, &mut self.shared);
+            }
+            return Err(reason);
         }
         self.write.push(header.total_length).then_some(()).ok_or(DropReason::ArenaFull)
     }

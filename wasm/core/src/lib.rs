@@ -11,6 +11,7 @@ mod control;
 mod cookies;
 mod counters;
 mod device;
+mod filter;
 mod handshake_gate;
 mod handshakes;
 mod host;
@@ -47,7 +48,7 @@ use ways::Which;
 #[global_allocator]
 static ALLOCATOR: wipe::WipingAllocator = wipe::WipingAllocator;
 
-const ABI_VERSION: u32 = 4;
+const ABI_VERSION: u32 = 5;
 
 thread_local! {
     static CONTROL: RefCell<ControlBlock> = RefCell::new(ControlBlock::new());
@@ -308,6 +309,105 @@ pub extern "C" fn outbound(count: u32) -> i32 {
         return Refusal::CountTooLarge as i32;
     }
     device::with_intake(|device, intake| device.outbound(intake, count as usize)) as i32
+}
+
+/// How many frames the last [`outbound`] left in the write column: answers to packets that the policy denies.
+#[unsafe(no_mangle)]
+pub extern "C" fn answers() -> i32 {
+    device::with(|device| device.answers) as i32
+}
+
+/// Denies from now on what no policy allows, and so everything before the first. `picks_up` ≠ 0: TCP connections that may
+/// have been there before are taken up for a minute where the policy allows them.
+#[unsafe(no_mangle)]
+pub extern "C" fn filter_enable(picks_up: u32) {
+    device::with(|device| device.filter.enable(picks_up != 0, host::now()));
+}
+
+/// Lets everything pass from now on, and forgets the policy.
+#[unsafe(no_mangle)]
+pub extern "C" fn filter_disable() {
+    device::with(|device| device.filter.disable());
+}
+
+/// Begins another change of the policy: what was written of one before is forgotten.
+#[unsafe(no_mangle)]
+pub extern "C" fn policy_begin() {
+    device::with(|device| device.filter.begin());
+}
+
+/// Takes the first `bytes` of the control block as records of the change (`filter/decode.rs`). A record that cannot be makes
+/// the whole change void ([`Refusal::BadPolicy`]).
+#[unsafe(no_mangle)]
+pub extern "C" fn policy_stage(bytes: u32) -> i32 {
+    control(|block| {
+        let records = block.bytes().get(..bytes as usize).ok_or(Refusal::CountTooLarge)?;
+        device::with(|device| device.filter.stage(records)).map_err(|_| Refusal::BadPolicy)?;
+        Ok(0)
+    })
+}
+
+/// Makes the change current, all of it at once; flows are judged anew with their next packets. Refused
+/// ([`Refusal::BadPolicy`]) if it is void or refers to what is not there, and then the policy stays as it was.
+#[unsafe(no_mangle)]
+pub extern "C" fn policy_commit() -> i32 {
+    answer(device::with(device::Device::commit_policy))
+}
+
+/// Writes what there is to say of the filter to the control block.
+#[unsafe(no_mangle)]
+pub extern "C" fn filter_status() -> i32 {
+    control(|block| {
+        block.write_filter_status(&device::with(|device| device.filter.status()));
+        Ok(0)
+    })
+}
+
+/// Writes counters of denied packets to the control block, from row `start` on. Returns how many.
+#[unsafe(no_mangle)]
+pub extern "C" fn filter_drops(start: u32) -> i32 {
+    control(|block| device::with(|device| Ok(block.write_drops(&device.filter, start as usize))))
+}
+
+/// Moves entries of the drop log to the control block, oldest first. Returns how many.
+#[unsafe(no_mangle)]
+pub extern "C" fn filter_log() -> i32 {
+    control(|block| device::with(|device| Ok(device.filter.take_log(block.bytes_mut()) as i32)))
+}
+
+/// Logs every new flow of this peer, beside what is dropped; an id that is nobody's ends it.
+#[unsafe(no_mangle)]
+pub extern "C" fn filter_trace(peer: u32) {
+    device::with(|device| device.filter.trace(Some(peer)));
+}
+
+/// Judges the first `length` bytes of the control block as a packet on a leg (0 in, 1 out) of a peer. `with_flows` = 0: as
+/// the first of a flow, and nothing is remembered; the rule goes to the start of the control block, and the answer is the
+/// stage, and 256 if it is allowed. Else as if the packet had come: 256 if it passes. 512 and the drop reason, if not for
+/// the policy.
+#[unsafe(no_mangle)]
+pub extern "C" fn judge(leg: u32, peer: u32, length: u32, with_flows: u32) -> i32 {
+    const ALLOWED: i32 = 256;
+    const REASON: i32 = 512;
+    let leg = match leg {
+        0 => filter::Leg::In,
+        1 => filter::Leg::Out,
+        _ => return Refusal::BadArgument as i32,
+    };
+    control(|block| {
+        let packet = block.bytes().get(..length as usize).ok_or(Refusal::CountTooLarge)?;
+        if with_flows != 0 {
+            let checked = device::with(|device| device.filter.check(leg, peer, packet, host::now()));
+            return Ok(checked.map_or_else(|reason| REASON + reason as i32, |()| ALLOWED));
+        }
+        match device::with(|device| device.filter.judge(leg, peer, packet)) {
+            Ok(decision) => {
+                block.write(&decision.rule.to_le_bytes());
+                Ok(decision.stage as i32 + if decision.allows { ALLOWED } else { 0 })
+            }
+            Err(reason) => Ok(REASON + reason as i32),
+        }
+    })
 }
 
 /// Does what time alone makes due. Returns how many messages wait in the send column.

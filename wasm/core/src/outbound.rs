@@ -1,10 +1,12 @@
-//! The walk of a frame from the TUN device: header → longest prefix, for all frames of a batch together → peer → split →
-//! pad → encapsulate → send column. What fails is counted; the sender learns nothing yet.
+//! The walk of a frame from the TUN device: header → longest prefix, for all frames of a batch together → peer → filter →
+//! split → pad → encapsulate → send column. What fails is counted; the sender learns
+//! of it only where the policy says so: its answers wait in the write column.
 
 use crate::allowed_ips::NO_PEER;
 use crate::arena::{Intake, READ_SLOTS, ReadPacket};
 use crate::counters::DropReason;
 use crate::device::Device;
+use crate::filter::Leg;
 use crate::host::{self, Millis};
 use crate::offload::split::{Segment, Split};
 use crate::offload::vnet::{VNET_HEADER_BYTES, VnetHeader};
@@ -19,6 +21,7 @@ impl Device {
     pub fn outbound(&mut self, intake: &mut Intake, count: usize) -> usize {
         let now = host::now();
         self.shared.send.clear();
+        self.write.clear();
         let routes = self.route(intake, count);
         for (slot, &id) in routes.iter().enumerate().take(count) {
             let taken = match intake.read.frame(slot) {
@@ -30,6 +33,7 @@ impl Device {
                 Err(reason) => self.shared.counters.drop(reason),
             }
         }
+        self.answers = if self.write.is_empty() { 0 } else { self.write.finish() };
         self.shared.send.count()
     }
 
@@ -58,6 +62,14 @@ impl Device {
         let vnet = VnetHeader::parse(header).ok_or(DropReason::FrameMalformed)?;
         IpHeader::parse(packet.packet()).ok_or(DropReason::FrameMalformed)?;
         let peer = self.peers.get_mut(id as usize).and_then(Option::as_mut).ok_or(DropReason::NoRoute)?;
+        if let Err(reason) = self.filter.check(Leg::Out, id, packet.packet(), now) {
+            if reason == DropReason::FilterDenied
+                && let Some(answer) = self.filter.answer(id, packet.packet(), now)
+            {
+                self.write.push_copy(answer.bytes());
+            }
+            return Err(reason);
+        }
         let (mtu, shared) = (self.mtu, &mut self.shared);
         match Split::plan(&vnet, packet.packet_mut()).ok_or(DropReason::FrameMalformed)? {
             Split::Whole => {

@@ -48,6 +48,18 @@ impl WriteArena {
         self.coalescer.push(&mut self.bytes, start, length)
     }
 
+    /// Takes a packet that was made here, where there is room for it.
+    pub fn push_copy(&mut self, packet: &[u8]) {
+        if let Some(room) = self.room(packet.len()) {
+            room.copy_from_slice(packet);
+            self.push(packet.len());
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     /// Completes the batch: the entries of all frames. Returns how many there are.
     pub fn finish(&mut self) -> usize {
         let origin = address_of(&self.bytes);

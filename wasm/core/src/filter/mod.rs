@@ -1,0 +1,505 @@
+//! The packet filter: whether a packet may pass, decided once per superpacket or datagram. It knows nothing of tunnels but
+//! their numbers, and nothing of names. Its place in the walk is in `inbound.rs` (behind the source check) and `outbound.rs`
+//! (behind the choice of the peer).
+//!
+//! ```text
+//! packet → headers (packet.rs) → piece of a datagram? (fragments.rs) → ICMP error? its flow
+//!        → known flow (flow_table.rs) → judged under this policy? else again → TCP: does it belong (tcp.rs)   → pass
+//!        → no flow: may it open one? → who (policy.rs) → rules (rules.rs) → new flow                          → pass
+//! ```
+//!
+//! A flow belongs to one tunnel: what comes through another is not of it, whatever its addresses say. A change of the policy
+//! raises its generation, and a flow whose generation is older is judged again before its next packet passes, in either
+//! direction; so what was revoked is dead at once, and what is still allowed does not notice.
+
+mod decode;
+mod flow_table;
+mod fragments;
+mod packet;
+mod policy;
+mod reject;
+mod report;
+mod rules;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use crate::counters::DropReason;
+use crate::host::Millis;
+use crate::packet::address::{Address, Version};
+
+use self::decode::Staged;
+use self::flow_table::{Flow, FlowKey, FlowTable, Ticks, seconds, ticks};
+use self::fragments::{Fragments, Origin};
+use self::packet::{ICMP, ICMPV6, Packet, TCP, has_ports, is_icmp};
+pub use self::policy::Decision;
+use self::policy::{PartId, Policy};
+use self::reject::Answer;
+use self::report::{Cause, Report};
+use self::rules::Attempt;
+use self::tcp::{Segment, Step, Tracking};
+
+pub use self::decode::Void;
+
+/// How long a flow without connections is remembered: one that nobody has answered, and one that was. RFC 4787 §4.3 asks
+/// for two minutes of UDP.
+const UNANSWERED: Ticks = seconds(30);
+const ANSWERED: Ticks = seconds(180);
+/// How long connections that were there before the filter are taken up, where it takes the place of one that had them.
+const PICK_UP: Ticks = seconds(60);
+/// Answers to denied packets, per peer: so many at once, and so many a second.
+const MOST_ANSWERS: u32 = 20;
+
+/// Where a packet is judged: on its way in from a peer, or out to one.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Leg {
+    #[default]
+    In,
+    Out,
+}
+
+impl Leg {
+    fn other(self) -> Leg {
+        match self {
+            Leg::In => Leg::Out,
+            Leg::Out => Leg::In,
+        }
+    }
+}
+
+/// What the filter knows of a peer of the device.
+#[derive(Clone, Copy, Default)]
+struct PeerState {
+    /// Its part of the policy.
+    part: Option<PartId>,
+    /// The public key that the policy knows it by: one of its keys, or one that it had.
+    name: [u8; 32],
+    answers: u32,
+    answers_at: Ticks,
+}
+
+/// What the host is told of the filter.
+#[derive(Clone, Copy, Debug)]
+pub struct FilterStatus {
+    pub is_on: bool,
+    pub generation: u32,
+    pub rules: usize,
+    pub flows: usize,
+    pub capacity: usize,
+    pub evicted: u64,
+}
+
+/// A packet that is being decided on.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    packet: &'a Packet<'a>,
+    leg: Leg,
+    peer: u32,
+    now: Millis,
+}
+
+pub struct Filter {
+    is_on: bool,
+    policy: Policy,
+    staged: Staged,
+    generation: u32,
+    peers: Vec<PeerState>,
+    flows: FlowTable,
+    fragments: Fragments,
+    report: Report,
+    pick_up_until: Ticks,
+    /// The peer whose new flows are all logged.
+    traced: Option<u32>,
+}
+
+impl Filter {
+    /// A filter that lets everything pass.
+    pub fn new() -> Self {
+        Filter {
+            is_on: false,
+            policy: Policy::new(),
+            staged: Staged::default(),
+            generation: 0,
+            peers: Vec::new(),
+            flows: FlowTable::new(),
+            fragments: Fragments::new(),
+            report: Report::new(),
+            pick_up_until: 0,
+            traced: None,
+        }
+    }
+
+    /// From now on what the policy does not allow is denied; everything, before there is one. TCP connections that may have
+    /// been there before are taken up for a minute where the policy allows them, if `picks_up`.
+    pub fn enable(&mut self, picks_up: bool, now: Millis) {
+        if self.is_on {
+            return;
+        }
+        self.is_on = true;
+        self.flows.make_room();
+        self.fragments.make_room();
+        self.report.make_room();
+        self.pick_up_until = if picks_up { ticks(now) + PICK_UP } else { 0 };
+    }
+
+    /// From now on everything passes, as if there had never been a policy.
+    pub fn disable(&mut self) {
+        self.is_on = false;
+        self.policy = Policy::new();
+        self.staged = Staged::default();
+        self.generation = self.generation.wrapping_add(1);
+        self.peers.iter_mut().for_each(|peer| peer.part = None);
+    }
+
+    /// Begins another change; what was written of one before is forgotten.
+    pub fn begin(&mut self) {
+        self.staged = Staged::default();
+    }
+
+    /// Takes records of the change in.
+    pub fn stage(&mut self, records: &[u8]) -> Result<(), Void> {
+        self.staged.take(records)
+    }
+
+    /// Makes the change current, whole, and returns the generation of the policy; or leaves the policy as it was. `keys`
+    /// are the public keys of the device's peers.
+    pub fn commit(&mut self, keys: &HashMap<[u8; 32], u32>) -> Result<u32, Void> {
+        std::mem::take(&mut self.staged).commit(&mut self.policy)?;
+        self.generation = self.generation.wrapping_add(1);
+        for peer in &mut self.peers {
+            peer.part = self.policy.by_key.get(&peer.name).copied();
+        }
+        for (key, &part) in &self.policy.by_key {
+            let peer = keys.get(key).and_then(|&id| self.peers.get_mut(id as usize));
+            if let Some(peer) = peer.filter(|peer| peer.part.is_none()) {
+                (peer.part, peer.name) = (Some(part), *key);
+            }
+        }
+        Ok(self.generation)
+    }
+
+    /// A peer has a second public key: the policy may know it by that one only.
+    pub fn add_key(&mut self, peer: u32, public_key: [u8; 32]) {
+        let part = self.policy.by_key.get(&public_key).copied();
+        if let Some(state) = self.peers.get_mut(peer as usize).filter(|state| state.part.is_none())
+            && part.is_some()
+        {
+            (state.part, state.name) = (part, public_key);
+        }
+    }
+
+    pub fn add_peer(&mut self, peer: u32, public_key: [u8; 32]) {
+        let place = peer as usize;
+        if place >= self.peers.len() {
+            self.peers.resize(place + 1, PeerState::default());
+        }
+        let part = self.policy.by_key.get(&public_key).copied();
+        if let Some(state) = self.peers.get_mut(place) {
+            *state = PeerState { part, name: public_key, ..PeerState::default() };
+        }
+        self.flows.add_peer(peer);
+    }
+
+    pub fn remove_peer(&mut self, peer: u32) {
+        if let Some(state) = self.peers.get_mut(peer as usize) {
+            *state = PeerState::default();
+        }
+        self.flows.remove_peer(peer);
+        self.report.forget_peer(peer);
+    }
+
+    pub fn sweep(&mut self, now: Millis) {
+        self.flows.sweep(ticks(now));
+    }
+
+    pub fn status(&self) -> FilterStatus {
+        FilterStatus {
+            is_on: self.is_on,
+            generation: self.generation,
+            rules: self.policy.rule_count(),
+            flows: self.flows.count(),
+            capacity: flow_table::CAPACITY,
+            evicted: self.flows.evicted,
+        }
+    }
+
+    /// Logs all new flows of one peer beside the drops of all, until it is called again.
+    pub fn trace(&mut self, peer: Option<u32>) {
+        self.traced = peer;
+    }
+
+    /// Rows of counters: see [`Report::write_rows`].
+    pub fn write_drops(&self, start: usize, into: &mut [u8]) -> (usize, usize) {
+        self.report.write_rows(start, into)
+    }
+
+    /// Entries of the log: see `report.rs`.
+    pub fn take_log(&mut self, into: &mut [u8]) -> usize {
+        self.report.take_log(into)
+    }
+
+    /// Whether a packet may pass, which is from `peer` on leg in and for it on leg out. `bytes` may be longer than it.
+    pub fn check(&mut self, leg: Leg, peer: u32, bytes: &[u8], now: Millis) -> Result<(), DropReason> {
+        if !self.is_on {
+            return Ok(());
+        }
+        let packet = match Packet::parse(bytes) {
+            Ok(packet) => packet,
+            Err(reason) => {
+                self.report.log(now, false, leg, peer, None, Cause::Dropped(reason));
+                return Err(reason);
+            }
+        };
+        let case = Case { packet: &packet, leg, peer, now };
+        let result = self.examine(&case);
+        if let Err(reason) = result
+            && reason != DropReason::FilterDenied
+        {
+            self.log(&case, Cause::Dropped(reason));
+        }
+        result
+    }
+
+    /// What to answer a packet with that was just denied: None for silence.
+    pub fn answer(&mut self, peer: u32, bytes: &[u8], now: Millis) -> Option<Answer> {
+        if !self.policy.rejects {
+            return None;
+        }
+        let packet = Packet::parse(bytes).ok()?;
+        let answer = reject::answer(&packet, bytes.get(..packet.length)?)?;
+        let state = self.peers.get_mut(peer as usize)?;
+        let elapsed = ticks(now).saturating_sub(state.answers_at);
+        state.answers = state.answers.saturating_add(elapsed * MOST_ANSWERS / seconds(1)).min(MOST_ANSWERS);
+        if elapsed > 0 {
+            state.answers_at = ticks(now);
+        }
+        state.answers = state.answers.checked_sub(1)?;
+        Some(answer)
+    }
+
+    /// How the policy would judge a packet as the first of a flow; no flow is looked at or made.
+    pub fn judge(&self, leg: Leg, peer: u32, bytes: &[u8]) -> Result<Decision, DropReason> {
+        if !self.is_on {
+            return Ok(Decision { allows: true, ..Decision::DEFAULT });
+        }
+        let packet = Packet::parse(bytes)?;
+        let attempt = attempt_of(&key_of(leg, &packet, 0), leg);
+        let port = match is_icmp(packet.protocol) {
+            true => Some(u16::from(packet.icmp_type())),
+            false => attempt.port,
+        };
+        let attempt =
+            Attempt { source: packet.source, destination: packet.destination, leg, port, ..attempt };
+        Ok(self.policy.judge(self.subject(peer, &attempt), &attempt))
+    }
+
+    fn subject(&self, peer: u32, attempt: &Attempt) -> Option<PartId> {
+        let part = self.peers.get(peer as usize).and_then(|state| state.part);
+        self.policy.subject_of(part, attempt)
+    }
+
+    fn examine(&mut self, case: &Case<'_>) -> Result<(), DropReason> {
+        let Case { packet, leg, peer, now } = *case;
+        let tunnel = self.flows.tunnel(peer);
+        let Some(fragment) = packet.fragment else {
+            if is_error(packet) {
+                return self.take_error(case, tunnel);
+            }
+            return self.take(case, key_of(leg, packet, tunnel));
+        };
+        let Packet { source, destination, protocol, .. } = *packet;
+        let origin = Origin { tunnel, leg, source, destination, protocol };
+        if !fragment.is_first() {
+            let key = self.fragments.follow(&origin, &fragment, ticks(now)).ok_or(DropReason::BadFragment)?;
+            let place = self.flows.find(&key, ticks(now)).ok_or(DropReason::BadFragment)?;
+            return self.judge_again(case, place);
+        }
+        if is_error(packet) || self.fragments.is_under_way(&origin, &fragment, ticks(now)) {
+            return Err(DropReason::BadFragment);
+        }
+        let key = key_of(leg, packet, tunnel);
+        self.take(case, key)?;
+        self.fragments.begin(&origin, &fragment, key, ticks(now));
+        Ok(())
+    }
+
+    /// A packet with all its headers, of a flow or the first of one.
+    fn take(&mut self, case: &Case<'_>, key: FlowKey) -> Result<(), DropReason> {
+        let segment = match case.packet.protocol {
+            TCP => {
+                let is_fragment = case.packet.fragment.is_some();
+                Some(Segment::parse(case.packet.transport, is_fragment).ok_or(DropReason::BadSegment)?)
+            }
+            _ => None,
+        };
+        let now = ticks(case.now);
+        let Some(place) = self.flows.find(&key, now) else { return self.open(case, key, segment) };
+        self.judge_again(case, place)?;
+        let Some(flow) = self.flows.get_mut(place) else { return Err(DropReason::NoFlow) };
+        let is_original = flow.leg == case.leg;
+        let Some(segment) = segment else {
+            flow.is_answered |= !is_original;
+            flow.expires = now + if flow.is_answered { ANSWERED } else { UNANSWERED };
+            return Ok(());
+        };
+        match flow.tcp.step(is_original, &segment) {
+            Step::Pass(lifetime) => {
+                flow.expires = now + lifetime;
+                flow.is_answered = flow.tcp.is_established();
+                Ok(())
+            }
+            Step::Refuse => Err(DropReason::BadSegment),
+            Step::Reopen => {
+                self.flows.remove(place);
+                self.open(case, key, Some(segment))
+            }
+        }
+    }
+
+    /// The first packet of a flow.
+    fn open(&mut self, case: &Case<'_>, key: FlowKey, segment: Option<Segment>) -> Result<(), DropReason> {
+        let Case { packet, leg, peer, now } = *case;
+        if leg == Leg::In && self.policy.is_own(packet.source) {
+            return Err(DropReason::SourceNotAllowed); // we are not at the other end of our own tunnel
+        }
+        let (leg, tcp) = match segment {
+            // An answer without its question.
+            None if key.asks.is_some_and(|asks| asks != leg) => return Err(DropReason::NoFlow),
+            None => (leg, Tracking::default()),
+            Some(segment) if segment.opens() => (leg, Tracking::open(&segment)),
+            Some(segment) if segment.continues() && ticks(now) < self.pick_up_until => {
+                // Which of the two opened it nobody knows any more: whoever may.
+                let may = |leg: Leg| {
+                    let attempt = attempt_of(&key, leg);
+                    self.policy.judge(self.subject(peer, &attempt), &attempt).allows
+                };
+                (if may(leg) || !may(leg.other()) { leg } else { leg.other() }, Tracking::pick_up())
+            }
+            Some(_) => return Err(DropReason::NoFlow),
+        };
+        let attempt = attempt_of(&key, leg);
+        let subject = self.subject(peer, &attempt);
+        let decision = self.policy.judge(subject, &attempt);
+        if self.traced == Some(peer) {
+            self.report.log(now, true, case.leg, peer, Some(packet), Cause::Decided(decision));
+        }
+        if !decision.allows {
+            return self.deny(case, decision);
+        }
+        let lifetime = if packet.protocol == TCP { tcp.timeout() } else { UNANSWERED };
+        let flow = Flow {
+            key,
+            leg,
+            tcp,
+            expires: ticks(now) + lifetime,
+            generation: self.generation,
+            subject: subject.unwrap_or_default(),
+            ..Flow::default()
+        };
+        self.flows.insert(flow, peer, ticks(now)).ok_or(DropReason::FlowTableFull).map(|_| ())
+    }
+
+    /// Whether a flow that another policy has judged may live under this one.
+    fn judge_again(&mut self, case: &Case<'_>, place: usize) -> Result<(), DropReason> {
+        let Some(flow) = self.flows.get_mut(place) else { return Err(DropReason::NoFlow) };
+        if flow.generation == self.generation {
+            return Ok(());
+        }
+        let attempt = attempt_of(&flow.key, flow.leg);
+        let subject = self.subject(case.peer, &attempt);
+        let decision = self.policy.judge(subject, &attempt);
+        if !decision.allows {
+            self.flows.remove(place);
+            return self.deny(case, decision);
+        }
+        if let Some(flow) = self.flows.get_mut(place) {
+            flow.generation = self.generation;
+            flow.subject = subject.unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// An ICMP error passes if it is about a packet that went the other way on a live flow of this tunnel.
+    fn take_error(&mut self, case: &Case<'_>, tunnel: u32) -> Result<(), DropReason> {
+        let quoted =
+            case.packet.transport.get(8..).and_then(Packet::parse_quoted).ok_or(DropReason::NoFlow)?;
+        if quoted.source != case.packet.destination || is_error(&quoted) {
+            return Err(DropReason::NoFlow);
+        }
+        let key = key_of(case.leg.other(), &quoted, tunnel);
+        let place = self.flows.find(&key, ticks(case.now)).ok_or(DropReason::NoFlow)?;
+        self.judge_again(case, place)?;
+        let Some(flow) = self.flows.get_mut(place) else { return Err(DropReason::NoFlow) };
+        let was_sent = quoted.protocol != TCP || flow.tcp.has_sent(flow.leg != case.leg, quoted.transport);
+        was_sent.then_some(()).ok_or(DropReason::NoFlow)
+    }
+
+    fn deny(&mut self, case: &Case<'_>, decision: Decision) -> Result<(), DropReason> {
+        self.report.count(case.peer, decision, case.packet.length);
+        self.log(case, Cause::Decided(decision));
+        Err(DropReason::FilterDenied)
+    }
+
+    fn log(&mut self, case: &Case<'_>, cause: Cause) {
+        self.report.log(case.now, false, case.leg, case.peer, Some(case.packet), cause);
+    }
+}
+
+/// Whether it reports what became of another packet. RFC 792, RFC 4443 §2.1.
+fn is_error(packet: &Packet<'_>) -> bool {
+    match packet.protocol {
+        ICMP => matches!(packet.icmp_type(), 3 | 4 | 11 | 12),
+        ICMPV6 => packet.icmp_type() < 128,
+        _ => false,
+    }
+}
+
+/// The type of request that an ICMP type answers.
+fn answered_type(protocol: u8, kind: u8) -> Option<u8> {
+    match (protocol, kind) {
+        (ICMP, 0) => Some(8),
+        (ICMP, 14) => Some(13),
+        (ICMPV6, 129) => Some(128),
+        _ => None,
+    }
+}
+
+fn is_query(protocol: u8, kind: u8) -> bool {
+    matches!((protocol, kind), (ICMP, 8 | 13) | (ICMPV6, 128))
+}
+
+/// The flow that a packet on `leg` is of.
+fn key_of(leg: Leg, packet: &Packet<'_>, tunnel: u32) -> FlowKey {
+    let (asks, (source_port, destination_port)) = if is_icmp(packet.protocol) {
+        let (kind, id) = (packet.icmp_type(), packet.icmp_id());
+        match answered_type(packet.protocol, kind) {
+            Some(request) => (Some(leg.other()), (u16::from(request), id)),
+            None if is_query(packet.protocol, kind) => (Some(leg), (id, u16::from(kind))),
+            None => (Some(leg), (0, u16::from(kind))),
+        }
+    } else {
+        (None, packet.ports())
+    };
+    let (protocol, is_v6) = (packet.protocol, packet.source.version == Version::V6);
+    let (source, destination) = (packet.source.bits, packet.destination.bits);
+    let ((remote, remote_port), (local, local_port)) = match leg {
+        Leg::In => ((source, source_port), (destination, destination_port)),
+        Leg::Out => ((destination, destination_port), (source, source_port)),
+    };
+    FlowKey { remote, local, remote_port, local_port, protocol, is_v6, asks, tunnel }
+}
+
+/// What opened a flow, or would have, on `leg`.
+fn attempt_of(key: &FlowKey, leg: Leg) -> Attempt {
+    let version = if key.is_v6 { Version::V6 } else { Version::V4 };
+    let (remote, local) = (Address { version, bits: key.remote }, Address { version, bits: key.local });
+    let (source, destination, port) = match leg {
+        Leg::In => (remote, local, key.local_port),
+        Leg::Out => (local, remote, key.remote_port),
+    };
+    let port = has_ports(key.protocol).then_some(port);
+    Attempt { leg, source, destination, protocol: key.protocol, port }
+}

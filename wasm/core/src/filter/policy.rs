@@ -1,0 +1,218 @@
+//! The policy as the core holds it: parts by number that refer to each other by number, and how a flow is judged by them. The
+//! order of judgement is written out in `src/policy/compiled.ts`; `decode.rs` changes the parts.
+
+use std::collections::HashMap;
+
+use crate::allowed_ips::{AllowedIps, Prefix};
+use crate::packet::address::Address;
+
+use super::Leg;
+use super::rules::{Action, Attempt, Place, RuleId, RuleSet};
+
+/// The number of a part among those of its kind: dense, chosen by the host.
+pub type PartId = u32;
+/// The subject that is this node, and the one that is everybody whom no addresses tell.
+pub const SELF: PartId = 0;
+pub const OUTSIDE: PartId = 1;
+
+/// What decided, in the order of judgement. Its twin is `STAGES` in `src/policy/compiled.ts`.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    Deny,
+    Isolation,
+    Grant,
+    Network,
+    Internet,
+    Default,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision {
+    pub allows: bool,
+    pub stage: Stage,
+    pub rule: RuleId,
+}
+
+impl Decision {
+    /// What holds for whoever has no grant, and before there is a policy.
+    pub const DEFAULT: Decision = Decision { allows: false, stage: Stage::Default, rule: 0 };
+
+    fn allow(stage: Stage, rule: RuleId) -> Decision {
+        Decision { allows: true, stage, rule }
+    }
+
+    fn deny(stage: Stage, rule: RuleId) -> Decision {
+        Decision { allows: false, stage, rule }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Network {
+    pub rule: RuleId,
+    pub is_strict: bool,
+}
+
+/// Who opens flows, and to whom they are opened. What is limited and counted per subject (rates, quotas, accounting) belongs
+/// beside this: a flow holds the number of its subject (`Flow::subject`).
+#[derive(Default)]
+pub struct Subject {
+    pub rule_sets: Vec<PartId>,
+    pub addresses: Vec<Prefix>,
+    pub networks: Vec<PartId>,
+    pub is_peer: bool,
+    pub reaches_members: bool,
+    /// 0 = not by this.
+    pub reaches_peers: RuleId,
+    pub reaches_node: RuleId,
+    pub internet: RuleId,
+}
+
+pub struct PeerPart {
+    pub public_key: [u8; 32],
+    pub subject: PartId,
+    pub sites: Vec<(Prefix, PartId)>,
+}
+
+/// Parts of one kind by number.
+pub struct Parts<T>(Vec<Option<T>>);
+
+impl<T> Default for Parts<T> {
+    fn default() -> Self {
+        Parts(Vec::new())
+    }
+}
+
+impl<T> Parts<T> {
+    pub fn get(&self, id: PartId) -> Option<&T> {
+        self.0.get(id as usize)?.as_ref()
+    }
+
+    /// Puts a part in its place, or takes it away, and returns what was there. The number has been checked.
+    pub fn set(&mut self, id: PartId, part: Option<T>) -> Option<T> {
+        let place = id as usize;
+        if place >= self.0.len() {
+            part.as_ref()?;
+            self.0.resize_with(place + 1, || None);
+        }
+        std::mem::replace(self.0.get_mut(place)?, part)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (PartId, &T)> {
+        self.0.iter().enumerate().filter_map(|(id, part)| Some((id as PartId, part.as_ref()?)))
+    }
+}
+
+pub struct Policy {
+    pub rejects: bool,
+    pub rule_sets: Parts<RuleSet>,
+    pub networks: Parts<Network>,
+    pub subjects: Parts<Subject>,
+    pub peers: Parts<PeerPart>,
+    /// Public key → number of the peer's part.
+    pub by_key: HashMap<[u8; 32], PartId>,
+    /// Address → subject.
+    pub addresses: AllowedIps,
+    pub not_internet: AllowedIps,
+    /// Of this host.
+    pub own: AllowedIps,
+}
+
+impl Policy {
+    pub fn new() -> Policy {
+        Policy {
+            rejects: false,
+            rule_sets: Parts::default(),
+            networks: Parts::default(),
+            subjects: Parts::default(),
+            peers: Parts::default(),
+            by_key: HashMap::new(),
+            addresses: AllowedIps::new(),
+            not_internet: AllowedIps::new(),
+            own: AllowedIps::new(),
+        }
+    }
+
+    pub fn is_own(&self, address: Address) -> bool {
+        self.own.lookup(address).is_some()
+    }
+
+    pub fn rule_count(&self) -> usize {
+        self.rule_sets.iter().map(|(_, set)| set.count()).sum()
+    }
+
+    /// Who opens the flow. `peer` is the part of the peer at the other end of the tunnel, if it has one.
+    pub fn subject_of(&self, peer: Option<PartId>, attempt: &Attempt) -> Option<PartId> {
+        match attempt.leg {
+            Leg::In => {
+                let peer = self.peers.get(peer?)?;
+                let sites = peer.sites.iter().filter(|(prefix, _)| prefix.contains(attempt.source));
+                let site = sites.max_by_key(|(prefix, _)| prefix.length());
+                Some(site.map_or(peer.subject, |&(_, subject)| subject))
+            }
+            Leg::Out if self.is_own(attempt.source) => Some(SELF),
+            Leg::Out => Some(self.addresses.lookup(attempt.source).unwrap_or(OUTSIDE)),
+        }
+    }
+
+    /// Judges the first packet of a flow, or a live flow anew.
+    pub fn judge(&self, subject: Option<PartId>, attempt: &Attempt) -> Decision {
+        let Some(subject) = subject.and_then(|id| self.subjects.get(id)) else { return Decision::DEFAULT };
+        let is_own = self.is_own(attempt.destination);
+        let is_internet = !is_own && self.not_internet.lookup(attempt.destination).is_none();
+        let place = Place { is_own, is_internet };
+        if let Some(rule) = self.first_rule(subject, Action::Deny, attempt, place) {
+            return Decision::deny(Stage::Deny, rule);
+        }
+        // Whom it is to, as far as membership is concerned.
+        let other = if is_own { None } else { self.addresses.lookup(attempt.destination) };
+        let other = other.and_then(|id| self.subjects.get(id)).filter(|other| other.is_peer);
+        if let Some(rule) = other.and_then(|other| self.isolation(subject, other)) {
+            return Decision::deny(Stage::Isolation, rule);
+        }
+        if let Some(rule) = self.first_rule(subject, Action::Allow, attempt, place) {
+            return Decision::allow(Stage::Grant, rule);
+        }
+        if let Some(rule) = self.membership(subject, other, is_own) {
+            return Decision::allow(Stage::Network, rule);
+        }
+        if is_internet && subject.internet != 0 {
+            return Decision::allow(Stage::Internet, subject.internet);
+        }
+        Decision::DEFAULT
+    }
+
+    fn first_rule(
+        &self,
+        subject: &Subject,
+        action: Action,
+        attempt: &Attempt,
+        place: Place,
+    ) -> Option<RuleId> {
+        let mut sets = subject.rule_sets.iter().filter_map(|&id| self.rule_sets.get(id));
+        sets.find_map(|set| set.find(action, attempt, place)).map(|rule| rule.id)
+    }
+
+    /// The strict network that only one of two overlay peers is in.
+    fn isolation(&self, subject: &Subject, other: &Subject) -> Option<RuleId> {
+        if !subject.is_peer {
+            return None;
+        }
+        let apart = |ours: &Subject, theirs: &Subject| {
+            let mut networks = ours.networks.iter().filter(|id| !theirs.networks.contains(id));
+            networks.find_map(|&id| self.networks.get(id).filter(|network| network.is_strict))
+        };
+        apart(subject, other).or_else(|| apart(other, subject)).map(|network| network.rule)
+    }
+
+    fn membership(&self, subject: &Subject, other: Option<&Subject>, is_own: bool) -> Option<RuleId> {
+        let by_row = |rule: RuleId| (rule != 0).then_some(rule);
+        if is_own {
+            return by_row(subject.reaches_node);
+        }
+        let other = other?;
+        let mut shared = subject.networks.iter().filter(|id| other.networks.contains(id));
+        let network = shared.next().filter(|_| subject.reaches_members).and_then(|&id| self.networks.get(id));
+        network.map(|network| network.rule).or_else(|| by_row(subject.reaches_peers))
+    }
+}
