@@ -82,6 +82,60 @@ export type Load = (typeof LOADS)[number];
 /** In the order of `Load` in core/src/waiting.rs. */
 const LOADS = ['nobody', 'busy-sources', 'everyone'] as const;
 
+/** What the packet filter holds, and how full it is. */
+export interface FilterStatus {
+  /** false: there is no policy, and everything passes. */
+  readonly isOn: boolean;
+  /** Counts the changes of the policy. */
+  readonly generation: number;
+  readonly rules: number;
+  readonly flows: number;
+  readonly mostFlows: number;
+  /** Flows that gave way to new ones before their time. */
+  readonly evicted: bigint;
+}
+
+/** What one rule has denied one peer. Rules and stages are the host's numbers: see core/src/filter/decode.rs. */
+export interface FilterDrops {
+  readonly peer: number;
+  /** 0 = none: nothing allowed it. */
+  readonly rule: number;
+  readonly stage: number;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+/** A packet that was logged: dropped, or the first of a flow of a traced peer. */
+export interface FilterLogEntry {
+  /** On the clock of {@link Core.setTime}. */
+  readonly timeMs: number;
+  readonly leg: 'in' | 'out';
+  readonly peer: number;
+  readonly isAllowed: boolean;
+  /** What the policy decided; absent where the packet itself was at fault. */
+  readonly stage?: number;
+  /** 0 = none. */
+  readonly rule: number;
+  /** Why, where it was not the policy: a name of {@link Core.drops}. */
+  readonly reason?: string;
+  readonly protocol: number;
+  /** 4 or 16 bytes; empty where no packet could be read. */
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly sourcePort: number;
+  /** Or the ICMP type. */
+  readonly port: number;
+  readonly lengthBytes: number;
+  /** Packets dropped before it that were not logged. */
+  readonly skipped: number;
+}
+
+/** What the filter says to a packet. */
+export type Judgement =
+  | { readonly isAllowed: boolean; readonly stage: number; readonly rule: number }
+  /** Not by the policy: a name of {@link Core.drops}. */
+  | { readonly isAllowed: false; readonly reason: string };
+
 /** What the host can take beside single packets. */
 export interface Offloads {
   /** Trains: entries of the send column with a `segment` (UDP_SEGMENT). */
@@ -113,6 +167,7 @@ const REFUSALS = [
   'ERR_CORE_BAD_ENDPOINT',
   'ERR_CORE_TOO_MANY_PEERS',
   'ERR_CORE_BAD_ARGUMENT',
+  'ERR_CORE_BAD_POLICY',
 ] as const;
 
 interface Exports {
@@ -150,10 +205,21 @@ interface Exports {
   stale_sources(count: number): void;
   drop_reason_name(index: number): number;
   lookup(family: number, count: number): number;
+  answers(): number;
+  filter_enable(picksUp: number): void;
+  filter_disable(): void;
+  policy_begin(): void;
+  policy_stage(bytes: number): number;
+  policy_commit(): number;
+  filter_status(): number;
+  filter_drops(start: number): number;
+  filter_log(): number;
+  filter_trace(peer: number): void;
+  judge(leg: number, peer: number, length: number, withFlows: number): number;
   aead(seal: number, aadLength: number, textLength: number): number;
 }
 
-const ABI_VERSION = 4;
+const ABI_VERSION = 5;
 /** In the answer of {@link Core.lookup}: no peer. */
 export const NO_PEER = 0xffff_ffff;
 /** Addresses that {@link Core.lookup} takes at once: a control block full. */
@@ -167,6 +233,18 @@ const STATUS_RX = 40;
 const STATUS_OTHER = 64;
 const HEARD_MESSAGE = 4;
 const AEAD_TEXT = 44;
+/** Bytes of a record of a policy change: core/src/filter/decode.rs. */
+export const POLICY_RECORD_BYTES = 64;
+const POLICY_BYTES_AT_ONCE = 16_384;
+// What the filter reports, as core/src/filter/report.rs lays it out.
+const DROP_ROWS = 4096;
+const DROP_ROW_BYTES = 32;
+const LOG_ENTRY_BYTES = 64;
+const LOG_BY_REASON = 0x80;
+const LOG_ALLOWED = 0x40;
+// The answers of `judge`.
+const JUDGED_ALLOWED = 256;
+const JUDGED_REASON = 512;
 
 /**
  * boringtun counts TAI seconds with an offset of 37, every other implementation with 10. Giving it the time 27 s
@@ -435,6 +513,113 @@ export class Core {
     return this.#exports.outbound(count);
   }
 
+  /** How many frames the last {@link outbound} left in the write column: answers to packets that the policy denies. */
+  answers(): number {
+    return this.#exports.answers();
+  }
+
+  /**
+   * Denies from now on what the policy does not allow, and everything before there is one. TCP connections that may have
+   * been there before are taken up for a minute where the policy allows them, if `picksUp`.
+   */
+  enableFilter(picksUp: boolean): void {
+    this.#exports.filter_enable(picksUp ? 1 : 0);
+  }
+
+  /** Lets everything pass from now on, and forgets the policy. */
+  disableFilter(): void {
+    this.#exports.filter_disable();
+  }
+
+  /** Begins another change of the policy; what was staged of one before is forgotten. */
+  beginPolicy(): void {
+    this.#exports.policy_begin();
+  }
+
+  /**
+   * Takes whole records of {@link POLICY_RECORD_BYTES} of the change in; nothing of it counts before {@link commitPolicy}.
+   * Refused as ERR_CORE_BAD_POLICY where one cannot be, and then the whole change is void.
+   */
+  stagePolicy(records: Uint8Array): void {
+    for (let at = 0; at < records.length; at += POLICY_BYTES_AT_ONCE) {
+      const piece = records.subarray(at, at + POLICY_BYTES_AT_ONCE);
+      this.#write(0, piece);
+      this.#check(this.#exports.policy_stage(piece.length), 'a change of the policy');
+    }
+  }
+
+  /**
+   * Makes the change current, all of it at once: live flows are judged anew before their next packet passes. Refused as
+   * ERR_CORE_BAD_POLICY if it is void or refers to what is not there, and then the policy stays as it was.
+   */
+  commitPolicy(): void {
+    this.#check(this.#exports.policy_commit(), 'a change of the policy');
+  }
+
+  filterStatus(): FilterStatus {
+    this.#check(this.#exports.filter_status(), 'the status of the filter');
+    const view = new DataView(this.memory.buffer, this.#control, 32);
+    const word = (at: number): number => view.getUint32(at, true);
+    return {
+      isOn: word(0) !== 0,
+      generation: word(4),
+      rules: word(8),
+      flows: word(12),
+      mostFlows: word(16),
+      evicted: view.getBigUint64(24, true),
+    };
+  }
+
+  /** What was denied, by rule and peer: at most 4,096 pairs; what exceeds them is in {@link drops} only. */
+  filterDrops(): FilterDrops[] {
+    const rows: FilterDrops[] = [];
+    for (let start = 0; start < DROP_ROWS; ) {
+      const count = this.#check(this.#exports.filter_drops(start), 'counters of the filter');
+      const view = new DataView(this.memory.buffer, this.#control, 8 + count * DROP_ROW_BYTES);
+      start = view.getUint32(0, true);
+      for (let at = 8; at < view.byteLength; at += DROP_ROW_BYTES) {
+        rows.push({
+          packets: view.getBigUint64(at, true),
+          bytes: view.getBigUint64(at + 8, true),
+          peer: view.getUint32(at + 16, true),
+          rule: view.getUint32(at + 20, true),
+          stage: view.getUint8(at + 24),
+        });
+      }
+    }
+    return rows;
+  }
+
+  /** The packets logged since the last call, oldest first: a sample of those dropped, and at most 256. */
+  filterLog(): FilterLogEntry[] {
+    const count = this.#check(this.#exports.filter_log(), 'the log of the filter');
+    const bytes = this.#bytes(0, count * LOG_ENTRY_BYTES).slice();
+    return Array.from({ length: count }, (_, i) => this.#logEntry(bytes, i * LOG_ENTRY_BYTES));
+  }
+
+  /** Logs every new flow of this peer beside what is dropped; {@link NO_PEER} ends it. */
+  traceFlows(peer: number): void {
+    this.#exports.filter_trace(peer);
+  }
+
+  /**
+   * What the filter says to a packet on its way in from a peer, or out to one. `as` a flow's first: by the policy alone, and
+   * nothing is remembered; `as` it had come: with flows, which it may open, go on with or end.
+   */
+  judge(leg: 'in' | 'out', peer: number, packet: Uint8Array, as: 'first' | 'arrived'): Judgement {
+    this.#write(0, packet);
+    const side = leg === 'in' ? 0 : 1;
+    const said = this.#exports.judge(side, peer, packet.length, as === 'arrived' ? 1 : 0);
+    this.#check(said, 'to judge a packet');
+    if (said >= JUDGED_REASON) return { isAllowed: false, reason: this.#reasonName(said - JUDGED_REASON) };
+    const isAllowed = said >= JUDGED_ALLOWED;
+    return {
+      isAllowed,
+      stage: isAllowed ? said - JUDGED_ALLOWED : said,
+      rule: this.#view().getUint32(this.#control, true),
+    };
+  }
+
   /** Does what time alone makes due; returns the messages that wait in the send column. */
   tick(): number {
     return this.#exports.tick();
@@ -510,6 +695,30 @@ export class Core {
     if (family === 0) return null;
     const address = this.#bytes(offset + 8, family === 4 ? 4 : 16).slice();
     return { address, port: view.getUint16(at + 2, true), scope: view.getUint32(at + 4, true) };
+  }
+
+  #logEntry(bytes: Uint8Array, at: number): FilterLogEntry {
+    const view = new DataView(bytes.buffer, at, LOG_ENTRY_BYTES);
+    const [cause, family] = [view.getUint8(17), view.getUint8(19)];
+    const addressBytes = family === 0 ? 0 : family === 4 ? 4 : 16;
+    const isByReason = (cause & LOG_BY_REASON) !== 0;
+    return {
+      timeMs: view.getFloat64(0, true),
+      peer: view.getUint32(8, true),
+      rule: view.getUint32(12, true),
+      leg: view.getUint8(16) === 0 ? 'in' : 'out',
+      isAllowed: !isByReason && (cause & LOG_ALLOWED) !== 0,
+      ...(isByReason
+        ? { reason: this.#reasonName(cause & ~LOG_BY_REASON) }
+        : { stage: cause & ~LOG_ALLOWED }),
+      protocol: view.getUint8(18),
+      sourcePort: view.getUint16(20, true),
+      port: view.getUint16(22, true),
+      lengthBytes: view.getUint32(24, true),
+      skipped: view.getUint32(28, true),
+      source: bytes.slice(at + 32, at + 32 + addressBytes),
+      destination: bytes.slice(at + 48, at + 48 + addressBytes),
+    };
   }
 
   #reasonName(index: number): string {

@@ -2,7 +2,15 @@
 
 import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from 'node:worker_threads';
 import { wake } from 'node-tuntap2';
-import type { FromLane, LaneChange, LaneDescriptors, LaneSettings, LaneStatus, ToLane } from './messages.ts';
+import type {
+  FromLane,
+  LaneChange,
+  LaneDescriptors,
+  LaneFilter,
+  LaneSettings,
+  LaneStatus,
+  ToLane,
+} from './messages.ts';
 import { startWorker } from './start-worker.ts';
 import type { LaneStart } from './worker.ts';
 
@@ -10,6 +18,12 @@ import type { LaneStart } from './worker.ts';
 export type LaneEnd =
   | { readonly type: 'interface-gone' }
   | { readonly type: 'failed'; readonly reason: string };
+
+/** What a question is answered with. */
+type Answer = Extract<FromLane, { readonly request: number }>;
+
+/** A multiple of a record: what a lane takes in within a millisecond or two. */
+const POLICY_BYTES_AT_ONCE = 64 * 1024;
 
 export interface LaneOptions {
   readonly descriptors: LaneDescriptors;
@@ -33,7 +47,7 @@ export class LaneHandle {
   readonly #port: MessagePort;
   readonly #event: number;
   readonly #exited: Promise<void>;
-  readonly #questions = new Map<number, (answer: LaneStatus | undefined) => void>();
+  readonly #questions = new Map<number, (answer: Answer | undefined) => void>();
   #nextQuestion = 0;
   #stopping = false;
   #hasEnded = false;
@@ -61,9 +75,10 @@ export class LaneHandle {
         case 'ready':
           return onReady();
         case 'status':
-          return this.#answer(message.request, message.status);
+        case 'filter':
+        case 'policy':
         case 'done':
-          return this.#answer(message.request, undefined);
+          return this.#answer(message.request, message);
         case 'faults':
           return options.onFaults(message.faults);
         case 'heard':
@@ -95,8 +110,38 @@ export class LaneHandle {
   }
 
   /** Counters, and those of the peers named; undefined when the lane ends before it answers. */
-  status(peers: Uint32Array): Promise<LaneStatus | undefined> {
-    return this.#ask((request) => ({ type: 'status', request, peers }));
+  async status(peers: Uint32Array): Promise<LaneStatus | undefined> {
+    const answer = await this.#ask((request) => ({ type: 'status', request, peers }));
+    return answer?.type === 'status' ? answer.status : undefined;
+  }
+
+  /** What the filter has counted and logged; undefined when the lane ends before it answers. */
+  async filter(): Promise<LaneFilter | undefined> {
+    const answer = await this.#ask((request) => ({ type: 'filter', request }));
+    return answer?.type === 'filter' ? answer.filter : undefined;
+  }
+
+  /**
+   * Changes the policy by these records, data passing between the pieces; null = there is none any more. False when the
+   * core has refused the change and keeps what it had. A lane that has ended has nothing to change.
+   */
+  async setPolicy(records: Uint8Array | null): Promise<boolean> {
+    if (records === null) {
+      this.#tell({ type: 'no-policy' });
+      return true;
+    }
+    const last = Math.max(0, Math.ceil(records.length / POLICY_BYTES_AT_ONCE) - 1);
+    const piece = (i: number): Uint8Array =>
+      records.slice(i * POLICY_BYTES_AT_ONCE, (i + 1) * POLICY_BYTES_AT_ONCE);
+    for (let i = 0; i < last; i++)
+      this.#tell({ type: 'policy', records: piece(i), isFirst: i === 0, request: null });
+    const answer = await this.#ask((request) => ({
+      type: 'policy',
+      records: piece(last),
+      isFirst: last === 0,
+      request,
+    }));
+    return answer?.type !== 'policy' || answer.isTaken;
   }
 
   /** Carries out changes in order, data passing between them. Settles when all are done, or the lane has ended. */
@@ -123,7 +168,7 @@ export class LaneHandle {
     await this.#exited;
   }
 
-  #ask(question: (request: number) => ToLane): Promise<LaneStatus | undefined> {
+  #ask(question: (request: number) => ToLane): Promise<Answer | undefined> {
     if (this.#hasEnded) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       const request = this.#nextQuestion++;
@@ -137,8 +182,8 @@ export class LaneHandle {
     wake(this.#event);
   }
 
-  #answer(request: number, status: LaneStatus | undefined): void {
-    this.#questions.get(request)?.(status);
+  #answer(request: number, answer: Answer | undefined): void {
+    this.#questions.get(request)?.(answer);
     this.#questions.delete(request);
   }
 }

@@ -2,7 +2,7 @@
 // lane's event after posting, because a lane that sleeps in the kernel sees no message.
 
 import type { Fault } from 'node-tuntap2';
-import type { Load } from 'wireguard-wasm';
+import type { FilterDrops, FilterLogEntry, FilterStatus, Load } from 'wireguard-wasm';
 
 /** Where a peer is reached. `address` has 4 or 16 bytes. */
 export interface LaneEndpoint {
@@ -58,9 +58,19 @@ export interface LaneChange {
   readonly prefixes: Uint8Array;
 }
 
+/** The policy of a lane that has none. */
+export interface LanePolicy {
+  /** Records of the whole policy: see policy/encode.ts. */
+  readonly records: Uint8Array;
+  /** Whether connections may have been there before the lane: those that the policy allows are taken up. */
+  readonly picksUp: boolean;
+}
+
 /** All a lane needs to begin. */
 export interface LaneSettings {
   readonly mtu: number;
+  /** null: everything passes. With one, nothing does before it is in force. */
+  readonly policy: LanePolicy | null;
   /** Added to the lane's clock it makes the time that handshakes carry: the same for each lane of a device. */
   readonly clockOffsetSeconds: number;
   readonly change: LaneChange;
@@ -93,6 +103,18 @@ export type ToLane =
   /** Counters, and those of the peers named. */
   | { readonly type: 'status'; readonly request: number; readonly peers: Uint32Array }
   | { readonly type: 'change'; readonly change: LaneChange }
+  /** A piece of a change of the policy, in whole records; it counts once the last piece has come, all of it or nothing. */
+  | {
+      readonly type: 'policy';
+      readonly records: Uint8Array;
+      readonly isFirst: boolean;
+      /** On the last piece: the answer says whether the core has taken the change. */
+      readonly request: number | null;
+    }
+  /** There is no policy any more: everything passes. */
+  | { readonly type: 'no-policy' }
+  /** What the filter has counted, and logged since the last time it was asked. */
+  | { readonly type: 'filter'; readonly request: number }
   /** To the host of a peer, through the tunnel. */
   | { readonly type: 'say'; readonly peer: number; readonly message: Uint8Array }
   /** Other sockets from now on. The lane empties the former ones first, and no longer uses them once it has answered. */
@@ -125,8 +147,19 @@ export interface LaneStatus {
   readonly asksCookiesOf: Load;
 }
 
+/** The filter as it is now; peers are the main thread's numbers, rules and stages those of the encoder. */
+export interface LaneFilter {
+  readonly nowMs: number;
+  readonly status: FilterStatus;
+  readonly drops: readonly FilterDrops[];
+  readonly log: readonly FilterLogEntry[];
+}
+
 export type FromLane =
   | { readonly type: 'ready' }
+  | { readonly type: 'filter'; readonly request: number; readonly filter: LaneFilter }
+  /** Whether a change of the policy was taken. If not, the policy stays as it was: a fault of ours. */
+  | { readonly type: 'policy'; readonly request: number; readonly isTaken: boolean }
   | { readonly type: 'status'; readonly request: number; readonly status: LaneStatus }
   | { readonly type: 'done'; readonly request: number }
   /** New failures of system calls since the last such message; at most one a minute. */

@@ -53,6 +53,11 @@ export class LanePeers {
     }
   }
 
+  /** What the main thread calls a peer of the core. */
+  nameOf(id: number): number | undefined {
+    return this.#names.get(id);
+  }
+
   /** Of those peers among `wanted` that are there. */
   status(wanted: Uint32Array): LanePeerStatus[] {
     const found: LanePeerStatus[] = [];

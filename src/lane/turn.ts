@@ -55,6 +55,7 @@ export class Turns {
     if ((ready & READY.tun) !== 0) {
       this.flush(); // what follows is laid in the same columns
       this.#messages = core.outbound(report[REPORT.frames] as number);
+      this.#frames = core.answers(); // to packets that the policy denies
     }
   }
 

@@ -3,8 +3,16 @@
 
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { adviseHugePages, BatchIo, type Fault, nowMs, READY } from 'node-tuntap2';
-import { Core, compile } from 'wireguard-wasm';
-import type { FromLane, LaneDescriptors, LaneSettings, LaneStatus, ToLane } from './messages.ts';
+import { Core, CoreRefusal, compile, NO_PEER } from 'wireguard-wasm';
+import type {
+  FromLane,
+  LaneDescriptors,
+  LaneFilter,
+  LanePolicy,
+  LaneSettings,
+  LaneStatus,
+  ToLane,
+} from './messages.ts';
 import { LanePeers } from './peers.ts';
 import { Turns, UDP } from './turn.ts';
 
@@ -52,6 +60,8 @@ class Lane {
   #nextTick = 0;
   #nextFaultReport = 0;
   #reportedFaults = 0;
+  /** Whether the core has refused a piece of the change of the policy that is coming in. */
+  #isPolicyVoid = false;
 
   constructor({ port, descriptors, settings }: LaneStart, onPanic: (text: string) => void) {
     this.#port = port;
@@ -69,6 +79,7 @@ class Lane {
     this.#core.setOffloads({ trains: udpGso, tcp: tunTcp, udp: tunUdp });
     this.#peers = new LanePeers(this.#core);
     this.#peers.apply(settings.change);
+    if (settings.policy !== null) this.#begin(settings.policy);
   }
 
   /** Runs until it is told to stop, or the interface is gone. */
@@ -119,6 +130,40 @@ class Lane {
   #passOn(): void {
     for (let heard = this.#peers.heard(); heard !== undefined; heard = this.#peers.heard())
       this.#post({ type: 'heard', ...heard });
+  }
+
+  /** The policy is in force before the first packet: what the core refuses here ends the lane. */
+  #begin({ records, picksUp }: LanePolicy): void {
+    this.#core.enableFilter(picksUp);
+    this.#core.beginPolicy();
+    this.#core.stagePolicy(records);
+    this.#core.commitPolicy();
+  }
+
+  /** A core that has let everything pass so far takes up the connections that are there. */
+  #changePolicy({ records, isFirst, request }: Extract<ToLane, { type: 'policy' }>): void {
+    if (isFirst) {
+      this.#core.beginPolicy();
+      this.#isPolicyVoid = false;
+    }
+    try {
+      this.#core.stagePolicy(records);
+      if (request === null) return;
+      this.#core.commitPolicy();
+      this.#core.enableFilter(true);
+    } catch (error) {
+      if (!(error instanceof CoreRefusal)) throw error;
+      this.#isPolicyVoid = true;
+    }
+    if (request !== null) this.#post({ type: 'policy', request, isTaken: !this.#isPolicyVoid });
+  }
+
+  #filter(): LaneFilter {
+    const drops = this.#core.filterDrops();
+    const log = this.#core.filterLog();
+    const named = <T extends { readonly peer: number }>(list: readonly T[]): T[] =>
+      list.map((one) => ({ ...one, peer: this.#peers.nameOf(one.peer) ?? NO_PEER }));
+    return { nowMs: nowMs(), status: this.#core.filterStatus(), drops: named(drops), log: named(log) };
   }
 
   #tick(now: number): void {
@@ -172,6 +217,15 @@ class Lane {
         return undefined;
       case 'change':
         this.#peers.apply(message.change);
+        return undefined;
+      case 'policy':
+        this.#changePolicy(message);
+        return undefined;
+      case 'no-policy':
+        this.#core.disableFilter();
+        return undefined;
+      case 'filter':
+        this.#post({ type: 'filter', request: message.request, filter: this.#filter() });
         return undefined;
       case 'say':
         // While the interface is down the answer would not be taken in.

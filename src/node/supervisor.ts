@@ -2,7 +2,7 @@
 // descriptors, so that addresses, routes and port stay and the peers shake hands again. While none runs, nothing passes.
 
 import { type LaneEnd, LaneHandle, type LaneOptions } from '../lane/lane.ts';
-import type { LaneChange, LaneDescriptors, LaneSettings, LaneStatus } from '../lane/messages.ts';
+import type { LaneChange, LaneDescriptors, LaneFilter, LaneSettings, LaneStatus } from '../lane/messages.ts';
 
 /** Before the second restart in a row; the first is immediate. Doubled up to the last. */
 const FIRST_DELAY_MS = 500;
@@ -70,6 +70,16 @@ export class Supervisor {
   /** Settles when the lane has carried the changes out. Without one there is nothing to do: the next has other settings. */
   async change(changes: Iterable<LaneChange>): Promise<void> {
     await this.#lane?.change(changes);
+  }
+
+  /** What the filter has counted and logged; undefined while no lane runs. */
+  async filter(): Promise<LaneFilter | undefined> {
+    return this.#lane?.filter();
+  }
+
+  /** False when the core has refused the change. Without a lane there is nothing to change: the next has other settings. */
+  async setPolicy(records: Uint8Array | null): Promise<boolean> {
+    return (await this.#lane?.setPolicy(records)) ?? true;
   }
 
   /** Says something to the host of a peer, if a lane runs. */

@@ -14,7 +14,7 @@
 //!                       10 first u16 │ 12 last u16 │ 16 rule id │ 32 to │ 48 from
 //!   4 network           1 is strict u8 │ id │ a rule id
 //!   5 subject           1 flags u8 (1 is peer, 2 reaches members) │ id │ a rule id by which it reaches peers, b the node,
-//!                       c the internet (0 = not): what follows as 6, 7, 8 is its
+//!                       c the internet (0 = not): what follows as 6, 7, 8, 17 is its
 //!   6 its rule set      id
 //!   7 its network       id
 //!   8 its address       1 family u8 │ 2 length u8 │ 32 address
@@ -23,6 +23,7 @@
 //!  11…14 away with a rule set, network, subject, peer: id
 //!  15 not internet      1 family u8 (0 = forget those there were) │ 2 length u8 │ 32 address
 //!  16 own address       as 15
+//!  17 network behind a subject, as 8
 //! ```
 
 use std::collections::HashMap;
@@ -161,9 +162,11 @@ impl Staged {
             }
             6 => open(&mut self.subjects, self.open_subject)?.rule_sets.push(id?),
             7 => open(&mut self.subjects, self.open_subject)?.networks.push(id?),
-            8 => {
+            8 | 17 => {
                 let address = prefix(record, byte(record, 1), byte(record, 2), 32)?;
-                open(&mut self.subjects, self.open_subject)?.addresses.push(address);
+                let subject = open(&mut self.subjects, self.open_subject)?;
+                let is_behind = byte(record, 0) == 17;
+                if is_behind { &mut subject.behind } else { &mut subject.addresses }.push(address);
             }
             9 => {
                 let public_key = *record.last_chunk().ok_or(Void)?;
@@ -301,12 +304,20 @@ fn put_subjects(policy: &mut Policy, subjects: Changes<Subject>) {
     for (id, former) in &gone {
         for &address in &former.addresses {
             policy.addresses.remove(address, *id);
+            policy.sources.remove(address, *id);
+        }
+        for &network in &former.behind {
+            policy.sources.remove(network, *id);
         }
     }
     for id in ids {
         let Some(subject) = policy.subjects.get(id) else { continue };
         for &address in &subject.addresses {
             policy.addresses.insert(address, id);
+            policy.sources.insert(address, id);
+        }
+        for &network in &subject.behind {
+            policy.sources.insert(network, id);
         }
     }
 }

@@ -58,7 +58,10 @@ pub struct Network {
 #[derive(Default)]
 pub struct Subject {
     pub rule_sets: Vec<PartId>,
+    /// Who it is: what a packet to one of these is to, and what a packet out from one is from.
     pub addresses: Vec<Prefix>,
+    /// What is behind it: a packet out from there is from it, a packet to there is not to it.
+    pub behind: Vec<Prefix>,
     pub networks: Vec<PartId>,
     pub is_peer: bool,
     pub reaches_members: bool,
@@ -111,8 +114,10 @@ pub struct Policy {
     pub peers: Parts<PeerPart>,
     /// Public key → number of the peer's part.
     pub by_key: HashMap<[u8; 32], PartId>,
-    /// Address → subject.
+    /// Address → subject: whom a packet is to.
     pub addresses: AllowedIps,
+    /// The same with what is behind them: whom a packet on leg out is from.
+    pub sources: AllowedIps,
     pub not_internet: AllowedIps,
     /// Of this host.
     pub own: AllowedIps,
@@ -128,6 +133,7 @@ impl Policy {
             peers: Parts::default(),
             by_key: HashMap::new(),
             addresses: AllowedIps::new(),
+            sources: AllowedIps::new(),
             not_internet: AllowedIps::new(),
             own: AllowedIps::new(),
         }
@@ -151,7 +157,7 @@ impl Policy {
                 Some(site.map_or(peer.subject, |&(_, subject)| subject))
             }
             Leg::Out if self.is_own(attempt.source) => Some(SELF),
-            Leg::Out => Some(self.addresses.lookup(attempt.source).unwrap_or(OUTSIDE)),
+            Leg::Out => Some(self.sources.lookup(attempt.source).unwrap_or(OUTSIDE)),
         }
     }
 

@@ -169,6 +169,7 @@ fn base() -> Change {
         .record(15, |_| {})
         .prefix(15, "10.0.0.0/8")
         .prefix(15, "fd00::/8")
+        .prefix(15, "192.168.0.0/16")
         .record(16, |_| {})
         .prefix(16, "10.9.0.1/32")
         .prefix(16, "fd09::1/128")
@@ -288,6 +289,7 @@ fn each_stage_decides_what_is_its_own() {
         .by_id(7, 2)
         .subject(3, 3, [0; 3], &[], &["10.9.0.3/32"])
         .by_id(7, 2)
+        .prefix(17, "192.168.9.0/24")
         .subject(4, 3, [0; 3], &[], &["10.9.0.4/32"])
         .by_id(7, 1)
         .subject(5, 1, [42, 0, 0], &[], &["10.9.0.5/32"])
@@ -317,6 +319,8 @@ fn each_stage_decides_what_is_its_own() {
         (Leg::Out, BOB, udp("10.9.0.2", 1, "10.9.0.3", 9), (true, Stage::Network, 21)),
         (Leg::Out, BOB, udp("203.0.113.1", 1, "10.9.0.4", 9), (true, Stage::Grant, 1)),
         (Leg::Out, BOB, udp("192.0.2.7", 1, "10.9.0.3", 9), (false, Stage::Default, 0)),
+        (Leg::Out, ALICE, udp("192.168.9.1", 1, "10.9.0.2", 9), (true, Stage::Network, 21)),
+        (Leg::In, ALICE, udp("10.9.0.2", 1, "192.168.9.1", 9), (false, Stage::Default, 0)),
         (Leg::Out, BOB, tcp("192.168.7.9", "10.9.0.3", 9), (true, Stage::Grant, 31)),
     ];
     for (leg, peer, packet, (allows, stage, rule)) in cases {
