@@ -44,6 +44,7 @@ export const ERROR_CODES = {
   ERR_NODE_SOCKET: 'A control socket could not be made.',
   ERR_NODE_LISTEN: 'The address or socket to serve pages at could not be opened.',
   ERR_NODE_LANE: 'A lane, the thread that moves the packets, failed.',
+  ERR_NODE_POLICY: 'The core refused a policy; the former one stays in force.',
   ERR_NODE_NOT_RUNNING: 'No node answers for this configuration or interface.',
   ERR_NODE_REQUEST: 'A running node was asked for something that it does not know, or not in this form.',
   ERR_NODE_BUSY: 'The node is at another change of this kind already.',

@@ -201,10 +201,6 @@ interface Exports {
   handshakes(): number;
   load(): number;
   outbound(count: number): number;
-  tick(): number;
-  stale_sources(count: number): void;
-  drop_reason_name(index: number): number;
-  lookup(family: number, count: number): number;
   answers(): number;
   filter_enable(picksUp: number): void;
   filter_disable(): void;
@@ -216,6 +212,10 @@ interface Exports {
   filter_log(): number;
   filter_trace(peer: number): void;
   judge(leg: number, peer: number, length: number, withFlows: number): number;
+  tick(): number;
+  stale_sources(count: number): void;
+  drop_reason_name(index: number): number;
+  lookup(family: number, count: number): number;
   aead(seal: number, aadLength: number, textLength: number): number;
 }
 
@@ -559,13 +559,13 @@ export class Core {
   filterStatus(): FilterStatus {
     this.#check(this.#exports.filter_status(), 'the status of the filter');
     const view = new DataView(this.memory.buffer, this.#control, 32);
-    const word = (at: number): number => view.getUint32(at, true);
+    const field = (at: number): number => view.getUint32(at, true);
     return {
-      isOn: word(0) !== 0,
-      generation: word(4),
-      rules: word(8),
-      flows: word(12),
-      mostFlows: word(16),
+      isOn: field(0) !== 0,
+      generation: field(4),
+      rules: field(8),
+      flows: field(12),
+      mostFlows: field(16),
       evicted: view.getBigUint64(24, true),
     };
   }

@@ -5,7 +5,7 @@ import { type Command, Option } from 'commander';
 import { OFFLOAD_KEYS, OFFLOADS } from '../config/offloads.ts';
 import { type Rate, ratesOf } from '../control/history.ts';
 import { askStatus, listInterfaces, runDirectory } from '../control/node-socket.ts';
-import type { NodeStatus, OffloadObstacle, PeerStatus } from '../control/target.ts';
+import type { NodeStatus, OffloadObstacle, PeerStatus, PolicyStatus } from '../control/target.ts';
 import { renderBytes, renderHandshake, renderRate } from '../control/units.ts';
 import { NodeError } from '../errors.ts';
 import { alignColumns } from './table.ts';
@@ -85,6 +85,7 @@ function render(node: NodeStatus, rates?: ReadonlyMap<string, Rate>): string {
     ...(lane.restarts > 0 ? [`  lane        ${lane.state}, restarted ${lane.restarts} times`] : []),
     ...hostRules(node),
     ...underLoad(lane),
+    `  policy      ${policy(node.policy)}`,
     ...problems(node),
   ];
   if (peers.length === 0) return `${[...head, '  no peers'].join('\n')}\n`;
@@ -128,6 +129,14 @@ function hostRules({ hostRules: rules }: NodeStatus): string[] {
   const restored = rules.restored === 0 ? '' : `, put back ${rules.restored} times`;
   const where = rules.backend === 'nft' ? `table inet ${rules.table}${restored}` : 'none';
   return [`  host rules  ${where}`, ...rules.notEnforced.map((sentence) => `  not enforced: ${sentence}`)];
+}
+
+function policy(status: PolicyStatus | null): string {
+  if (status === null) return 'none: every peer may reach everything';
+  if (status.state === 'restarting') return 'enforced once the lane runs again; nothing passes';
+  const denied = status.denied.reduce((sum, { packets }) => sum + BigInt(packets), 0n);
+  const full = status.evictedFlows === '0' ? '' : `, ${status.evictedFlows} gave way: the table is full`;
+  return `${status.rules} rules, ${status.flows} flows${full}; ${denied} packets denied`;
 }
 
 /** Handshakes pile up, and some or all have to show a cookie first. */

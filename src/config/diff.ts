@@ -5,7 +5,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { renderEndpoint } from '../address/endpoint.ts';
 import { renderIp } from '../address/ip.ts';
 import { renderInterface, renderPrefix } from '../address/prefix.ts';
+import type { Policy } from '../policy/model.ts';
 import { HOST_ROWS } from './firewall/host-diff.ts';
+import type { FirewallConfig } from './firewall/schema.ts';
 import { renderPublicKey } from './key.ts';
 import { renderListen } from './listen.ts';
 import { OFFLOAD_KEYS, OFFLOADS } from './offloads.ts';
@@ -82,7 +84,40 @@ export function diffConfigs(
     ...diffSection(['metrics'], METRICS, before.metrics, after.metrics),
     ...diffSection(['logging'], LOGGING, before.logging, after.logging),
     ...diffSection(['firewall'], HOST_ROWS, before.firewall?.host ?? null, after.firewall?.host ?? null),
+    ...diffFirewalls(before.firewall, after.firewall),
   ];
+}
+
+/** The policy by its parts: what is different in one is for `ringfence explain`. */
+function diffFirewalls(before: FirewallConfig | null, after: FirewallConfig | null): ConfigChange[] {
+  const path = ['firewall'];
+  if (before === null || after === null) {
+    return before === after ? [] : [change(path, before ? ['a policy'] : [], after ? ['a policy'] : [])];
+  }
+  const [former, present] = [policyParts(before.policy), policyParts(after.policy)];
+  const names = new Set([...former.keys(), ...present.keys()]);
+  return [...names].flatMap((name) => {
+    const [was, is] = [former.get(name), present.get(name)];
+    if (was === is) return [];
+    const removed = was === undefined ? [] : ['the former rows'];
+    return [{ path: name, removed, added: is === undefined ? [] : ['other rows'], isLive: true }];
+  });
+}
+
+/** Each part as one text, in which it makes no difference where a row stands. */
+function policyParts(policy: Policy): Map<string, string> {
+  const { action, peers, services, profiles, networks, sites, inbound } = policy;
+  const named = [...peers.map(({ rule, ...rows }) => ({ ...rows, name: rule.name })), ...services];
+  const parts = [
+    { name: 'firewall.action', action },
+    { name: 'firewall.inbound', inbound },
+    ...named,
+    ...profiles,
+    ...networks,
+    ...sites,
+  ];
+  const withoutPlace = (key: string, value: unknown): unknown => (key === 'place' ? undefined : value);
+  return new Map(parts.map((part) => [part.name, JSON.stringify(part, withoutPlace)]));
 }
 
 /** A peer is who has its name; one whose key has another name now was renamed. */

@@ -26,11 +26,42 @@ export interface NodeStatus {
   };
   /** The host's own rules; null where the file says nothing of them. */
   readonly hostRules: HostRulesStatus | null;
+  /** null: the file has no section `firewall`, and every peer may reach everything, as with plain WireGuard. */
+  readonly policy: PolicyStatus | null;
   readonly peers: readonly PeerStatus[];
   /** Dropped packets by reason, zeros too. */
   readonly drops: Readonly<Record<string, string>>;
   /** System calls that failed, as `sendmmsg ENETUNREACH`. */
   readonly faults: Readonly<Record<string, number>>;
+}
+
+/** What the packet filter does. While no lane runs nothing passes. */
+export type PolicyStatus =
+  | { readonly state: 'restarting' }
+  | {
+      readonly state: 'enforced';
+      /** Counts the changes of the policy since the lane started. */
+      readonly generation: number;
+      readonly rules: number;
+      readonly flows: number;
+      readonly mostFlows: number;
+      /** Flows that gave way to new ones: the table was full. */
+      readonly evictedFlows: string;
+      /** Most packets first; at most 4,096 pairs of rule and peer. */
+      readonly denied: readonly DeniedStatus[];
+    };
+
+/** What one rule has denied one peer since the lane started. */
+export interface DeniedStatus {
+  /** null: a peer that is gone. */
+  readonly peer: string | null;
+  /** null: nothing allowed it. */
+  readonly rule: string | null;
+  /** Where the rule stands, as `file:line:column`. */
+  readonly place: string | null;
+  readonly stage: string;
+  readonly packets: string;
+  readonly bytes: string;
 }
 
 /**

@@ -116,6 +116,7 @@ export class BareInterface implements ControlTarget {
       startedSeconds: this.#startedSeconds,
       addresses: [],
       offloads: this.#offloads,
+      policy: null,
       peers: new Map(),
       hostRules: null,
       isHidden: () => false,

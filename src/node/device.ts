@@ -3,14 +3,17 @@
 
 import { timingSafeEqual } from 'node:crypto';
 import { ipFromBytes } from '../address/ip.ts';
+import type { IpPrefix } from '../address/prefix.ts';
 import { wipe } from '../config/key.ts';
 import { type DeviceChange, ERRNO, type Errno, type PeerEndpoint } from '../control/uapi/change.ts';
 import type { DeviceSnapshot, PeerTraffic, UapiDevice } from '../control/uapi/device.ts';
 import { DeviceModel, MOST_PEERS, type ModelPeer, type PeerKey, peerKey } from '../control/uapi/model.ts';
 import { codeOf, messageOf, NodeError } from '../errors.ts';
 import { closeSockets, type Descriptors, type Sockets } from '../lane/descriptors.ts';
-import type { LaneEndpoint, LaneOffloads, LaneStatus } from '../lane/messages.ts';
+import type { LaneEndpoint, LaneFilter, LaneOffloads, LaneStatus } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
+import type { CompiledPolicy, RuleName } from '../policy/compiled.ts';
+import { type DeniedPackets, DevicePolicy } from './device-policy.ts';
 import { HandshakeClock, stateDirectory } from './handshake-clock.ts';
 import { laneChanges, laneEndpoint, peerEdit, wholeChange } from './lane-changes.ts';
 import { Supervisor } from './supervisor.ts';
@@ -28,6 +31,10 @@ export interface DeviceOptions {
   readonly mtu: number;
   /** The keys and peers to begin with. The device copies its secrets. */
   readonly change: DeviceChange;
+  /** What its peers may do; null: everything. */
+  readonly policy?: CompiledPolicy | null;
+  /** The host's own addresses, which the policy refers to. */
+  readonly ownAddresses?: readonly IpPrefix[];
   readonly log: Log;
   /** The interface is gone: there is nothing left to run on. */
   readonly onGone: () => void;
@@ -52,6 +59,7 @@ export interface DeviceStatus extends DeviceSnapshot {
 export class Device implements UapiDevice {
   readonly #options: DeviceOptions;
   readonly #model = new DeviceModel();
+  readonly #policy = new DevicePolicy();
   /** When each peer's last handshake was, by the wall clock of the moment at which it was first heard of. */
   readonly #handshakes = new Map<number, { readonly laneMs: number; readonly wallMs: number }>();
   readonly #clock: HandshakeClock;
@@ -69,6 +77,8 @@ export class Device implements UapiDevice {
     this.#listenPort = options.listenPort;
     this.#mtu = options.mtu;
     this.#model.apply(options.change);
+    this.#policy.changeOwn(options.ownAddresses ?? []);
+    this.#policy.change(options.policy ?? null);
   }
 
   /**
@@ -150,9 +160,7 @@ export class Device implements UapiDevice {
    * @throws NodeError `ERR_NODE_PORT`, `ERR_NODE_DEVICE` for more peers than a device takes; nothing has changed then
    */
   change(change: DeviceChange): Promise<void> {
-    const done = this.#lastChange.then(() => this.#change(change));
-    this.#lastChange = done.catch(() => {});
-    return done;
+    return this.#inTurn(() => this.#change(change));
   }
 
   /** What the lane has counted of some peers, of those that are there. */
@@ -205,6 +213,55 @@ export class Device implements UapiDevice {
     closeSockets(former);
   }
 
+  /**
+   * Makes this the policy, null for none, and settles when the lane has it: what it does not allow is dead, flows that it
+   * allows go on.
+   * @throws NodeError `ERR_NODE_POLICY` when the core refuses it; the former is in force then
+   */
+  setPolicy(policy: CompiledPolicy | null): Promise<void> {
+    return this.#inTurn(async () => {
+      const former = this.#policy.current;
+      await this.#giveLane(this.#policy.change(policy), former);
+    });
+  }
+
+  /** The host has these addresses. */
+  setOwnAddresses(own: readonly IpPrefix[]): Promise<void> {
+    return this.#inTurn(async () => {
+      const records = this.#policy.changeOwn(own);
+      if (records !== undefined) await this.#giveLane(records, this.#policy.current);
+    });
+  }
+
+  async #giveLane(records: Uint8Array | null, former: CompiledPolicy | null): Promise<void> {
+    if ((await this.#lane?.setPolicy(records)) !== false) return;
+    this.#policy.revert(former);
+    throw new NodeError('ERR_NODE_POLICY', 'the core refuses the policy: the former one stays in force');
+  }
+
+  /** What the filter has counted, and logged since it was last asked; undefined while no lane runs. */
+  async filter(): Promise<LaneFilter | undefined> {
+    return this.#lane?.filter();
+  }
+
+  deniedPackets(filter: LaneFilter): DeniedPackets[] {
+    return this.#policy.denied(filter);
+  }
+
+  ruleName(number: number): RuleName | null {
+    return this.#policy.ruleName(number);
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#lastChange.then(work);
+    this.#lastChange = done.catch(() => {});
+    return done;
+  }
+
+  peerOfId(id: number): ModelPeer | undefined {
+    return this.#model.peerOfId(id);
+  }
+
   peer(publicKey: Uint8Array): ModelPeer | undefined {
     return this.#model.peer(publicKey);
   }
@@ -255,6 +312,8 @@ export class Device implements UapiDevice {
       settings: () => ({
         mtu: this.#mtu,
         clockOffsetSeconds: this.#clock.offsetSeconds,
+        // A lane that takes the place of another takes up the connections that were there.
+        policy: this.#policy.laneSettings(this.#lane !== undefined),
         change: wholeChange(this.#model),
       }),
       ...(laneWorker === undefined ? {} : { worker: laneWorker }),

@@ -4,6 +4,7 @@
 import { resolve } from 'node:path';
 import { renderInterface } from '../address/prefix.ts';
 import { type ConfigChange, diffConfigs } from '../config/diff.ts';
+import { renderPublicKey } from '../config/key.ts';
 import { loadConfig } from '../config/load.ts';
 import type { OffloadSwitches } from '../config/offloads.ts';
 import type { NodeConfig } from '../config/schema.ts';
@@ -21,6 +22,7 @@ import { changeBetween, configuredChange } from './configured-change.ts';
 import { DefaultRoutes } from './default-routes.ts';
 import { Device } from './device.ts';
 import { EndpointKeeper } from './endpoint-keeper.ts';
+import { NodeFilter, type StartingPolicy, startingPolicy } from './filter.ts';
 import { HostRules } from './host-rules.ts';
 import { TunnelInterface, tunnelMtu } from './interface.ts';
 import { type HostNode, Invitations } from './invitations.ts';
@@ -68,6 +70,7 @@ export class Node implements ControlTarget {
   readonly #startedSeconds = Math.floor(Date.now() / 1000);
   readonly #offloadChoice: OffloadChoice;
   #device: Device | undefined;
+  #filter: NodeFilter | undefined;
   /** What a reload changes beside keys and peers, in this order. */
   readonly #parts: ReloadPart[] = [];
   #isReloading = false;
@@ -209,16 +212,19 @@ export class Node implements ControlTarget {
     if (descriptors.all.udp6 === undefined)
       log.warn('this host has no IPv6: peers are reached over IPv4 only');
 
+    const starting = startingPolicy(config);
     // The lane starts while `ip` runs: nothing is ready before both are.
     const [interfaceResult, deviceResult] = await Promise.allSettled([
       TunnelInterface.setUp(config, mtu, log, () => this.#defaultRoutes?.mark ?? 0),
-      this.#startDevice(descriptors, mtu),
+      this.#startDevice(descriptors, mtu, starting),
     ]);
     if (deviceResult.status === 'fulfilled') this.#undo.defer(() => deviceResult.value.stop());
     if (interfaceResult.status === 'rejected') throw interfaceResult.reason;
     if (deviceResult.status === 'rejected') throw deviceResult.reason;
     this.#device = deviceResult.value;
     const defaultRoutes = await this.#routeDefault(this.#device);
+    const nameOf = (peer: number): string | null => this.#peerName(peer);
+    this.#filter = this.#undo.use(new NodeFilter(this.#device, config, starting, nameOf, log));
 
     this.#undo.defer(() => this.#talks.stop());
     const host = this.#asHost(this.#device);
@@ -232,7 +238,7 @@ export class Node implements ControlTarget {
     const pages = await this.#servePages();
     const logLevel = logLevelPart(log, this.#options.isLogLevelFixed === true);
     // Rules first: a guard that cannot be had keeps the change away.
-    this.#parts.push(logLevel, hostRules, pages, interfaceResult.value, defaultRoutes);
+    this.#parts.push(logLevel, hostRules, pages, interfaceResult.value, defaultRoutes, this.#filter);
   }
 
   #asHost(device: Device): HostNode {
@@ -294,13 +300,15 @@ export class Node implements ControlTarget {
     }
   }
 
-  #startDevice(descriptors: Descriptors, mtu: number): Promise<Device> {
+  #startDevice(descriptors: Descriptors, mtu: number, starting: StartingPolicy): Promise<Device> {
     const { config, secrets, log, laneWorker } = this.#options;
     return Device.start({
       descriptors,
       listenPort: config.interface.listenPort,
       mtu,
       change: configuredChange(config, secrets),
+      policy: starting.compilation?.policy ?? null,
+      ownAddresses: starting.ownAddresses,
       log,
       onHeard: (peer, message) => void this.#talks.hear(peer, message),
       onGone: () =>
@@ -309,6 +317,14 @@ export class Node implements ControlTarget {
         ),
       ...(laneWorker === undefined ? {} : { laneWorker }),
     });
+  }
+
+  /** Of a peer by the device's number of it; null for one that is gone, its key for one that no file names. */
+  #peerName(id: number): string | null {
+    const publicKey = this.#device?.peerOfId(id)?.publicKey;
+    if (publicKey === undefined) return null;
+    const named = this.#config.peers.find((peer) => peerKey(peer.publicKey) === peerKey(publicKey));
+    return named?.name ?? renderPublicKey(publicKey);
   }
 
   async status(): Promise<NodeStatus> {
@@ -322,6 +338,7 @@ export class Node implements ControlTarget {
       startedSeconds: this.#startedSeconds,
       addresses: config.interface.addresses.map(renderInterface),
       offloads: this.#offloadChoice,
+      policy: (await this.#filter?.status()) ?? null,
       peers: new Map(config.peers.map((peer) => [peerKey(peer.publicKey), peer])),
       isHidden: (publicKey) => this.#invitations?.hasKey(publicKey) === true,
     });

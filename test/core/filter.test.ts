@@ -10,7 +10,7 @@ test('evaluator and core judge alike', { timeout: FUZZ_TIMEOUT_MS }, () => {
 });
 
 test('flows pass and end as the policies say', { timeout: FUZZ_TIMEOUT_MS }, () => {
-  expect(passAlike(runs(25, 2))).toBeGreaterThan(1_000);
+  expect(passAlike(runs(4, 2), 200)).toBeGreaterThan(500);
 });
 
 test('one row that one of them does not know is found', () => {

@@ -10,5 +10,5 @@ test('evaluator and core judge a hundred thousand packets alike', () => {
 });
 
 test('and let the same datagrams pass while policies change', () => {
-  expect(passAlike({ numRuns: 1_200 })).toBeGreaterThanOrEqual(CASES);
+  expect(passAlike({ numRuns: 200 }, 400)).toBeGreaterThanOrEqual(CASES);
 });

@@ -128,7 +128,6 @@ class Builder {
     const note = (isThere: boolean, path: Path, what: string): void => {
       if (isThere) found.push({ place: this.place(path), what });
     };
-    note(true, ['firewall'], 'a policy');
     note(section.host.backend === 'iptables', ['firewall', 'host', 'backend'], 'the backend iptables');
     for (const [id, { dns }] of Object.entries(section.services)) {
       note(dns !== undefined, ['firewall', 'services', id, 'dns'], 'names of services');

@@ -54,6 +54,7 @@ function node(name: string, peers: readonly PeerStatus[]): NodeStatus {
     },
     lane: { state: 'running', restarts: 0, lastFailure: null, asksCookiesOf: 'nobody' },
     hostRules: null,
+    policy: null,
     peers,
     drops: { 'bad-tag': '2', 'no-route': '0' },
     faults: { 'sendmmsg ENETUNREACH': 3 },
@@ -76,6 +77,7 @@ async function withNodes(nodes: readonly NodeStatus[], work: () => Promise<void>
 const HEAD = `port 51820, MTU 1420, 10.9.0.1/24
   public key  B=
   offloads    udp_gso off (the host refused a train: EIO), udp_gro on, tun_tcp on, tun_udp off (the file has it off)
+  policy      none: every peer may reach everything
   dropped     bad-tag 2
   faults      sendmmsg ENETUNREACH 3
 `;

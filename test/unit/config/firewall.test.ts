@@ -73,7 +73,6 @@ test('without the section there is no policy', () => {
 
 test('no node runs with less than its file says', () => {
   expect(folder.problems(GOOD)).toEqual([
-    '15:1: firewall: this version reads a policy, but does not enforce it yet (ERR_CONFIG_UNSUPPORTED)',
     '20:46: firewall.profiles.std.rate: this version reads a rate, but does not enforce it yet (ERR_CONFIG_UNSUPPORTED)',
     '20:73: firewall.profiles.std.quota: this version reads a quota, but does not enforce it yet (ERR_CONFIG_UNSUPPORTED)',
   ]);

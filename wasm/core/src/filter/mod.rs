@@ -315,7 +315,7 @@ impl Filter {
         if !fragment.is_first() {
             let key = self.fragments.follow(&origin, &fragment, ticks(now)).ok_or(DropReason::BadFragment)?;
             let place = self.flows.find(&key, ticks(now)).ok_or(DropReason::BadFragment)?;
-            return self.judge_again(case, place);
+            return self.judge_again(case, place).or_else(|decision| self.deny(case, decision));
         }
         if is_error(packet) || self.fragments.is_under_way(&origin, &fragment, ticks(now)) {
             return Err(DropReason::BadFragment);
@@ -337,7 +337,11 @@ impl Filter {
         };
         let now = ticks(case.now);
         let Some(place) = self.flows.find(&key, now) else { return self.open(case, key, segment) };
-        self.judge_again(case, place)?;
+        if let Err(decision) = self.judge_again(case, place) {
+            // Another connection on the same ports is not the one that was revoked.
+            let opens = segment.filter(Segment::opens).is_some();
+            return if opens { self.open(case, key, segment) } else { self.deny(case, decision) };
+        }
         let Some(flow) = self.flows.get_mut(place) else { return Err(DropReason::NoFlow) };
         let is_original = flow.leg == case.leg;
         let Some(segment) = segment else {
@@ -402,24 +406,25 @@ impl Filter {
         self.flows.insert(flow, peer, ticks(now)).ok_or(DropReason::FlowTableFull).map(|_| ())
     }
 
-    /// Whether a flow that another policy has judged may live under this one.
-    fn judge_again(&mut self, case: &Case<'_>, place: usize) -> Result<(), DropReason> {
-        let Some(flow) = self.flows.get_mut(place) else { return Err(DropReason::NoFlow) };
-        if flow.generation == self.generation {
-            return Ok(());
-        }
-        let attempt = attempt_of(&flow.key, flow.leg);
-        let subject = self.subject(case.peer, &attempt);
-        let decision = self.policy.judge(subject, &attempt);
-        if !decision.allows {
-            self.flows.remove(place);
-            return self.deny(case, decision);
-        }
-        if let Some(flow) = self.flows.get_mut(place) {
+    /// Whether a flow may live: one that another policy has judged is judged again. One that is revoked stays dead while it
+    /// goes on, whoever sends: that we may open flows ourselves does not let a server of ours go on with one that a peer
+    /// may no longer have.
+    fn judge_again(&mut self, case: &Case<'_>, place: usize) -> Result<(), Decision> {
+        let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
+        if flow.generation != self.generation {
+            let attempt = attempt_of(&flow.key, flow.leg);
+            let subject = self.subject(case.peer, &attempt);
+            let decision = self.policy.judge(subject, &attempt);
+            let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
             flow.generation = self.generation;
             flow.subject = subject.unwrap_or_default();
+            flow.dead = (!decision.allows).then_some(decision);
         }
-        Ok(())
+        let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
+        let Some(decision) = flow.dead else { return Ok(()) };
+        flow.is_answered = false;
+        flow.expires = ticks(case.now) + UNANSWERED;
+        Err(decision)
     }
 
     /// An ICMP error passes if it is about a packet that went the other way on a live flow of this tunnel.
@@ -431,7 +436,9 @@ impl Filter {
         }
         let key = key_of(case.leg.other(), &quoted, tunnel);
         let place = self.flows.find(&key, ticks(case.now)).ok_or(DropReason::NoFlow)?;
-        self.judge_again(case, place)?;
+        if let Err(decision) = self.judge_again(case, place) {
+            return self.deny(case, decision);
+        }
         let Some(flow) = self.flows.get_mut(place) else { return Err(DropReason::NoFlow) };
         let was_sent = quoted.protocol != TCP || flow.tcp.has_sent(flow.leg != case.leg, quoted.transport);
         was_sent.then_some(()).ok_or(DropReason::NoFlow)

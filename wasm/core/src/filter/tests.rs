@@ -452,6 +452,11 @@ fn what_is_revoked_is_dead_at_once_in_both_directions_and_the_rest_does_not_noti
             Leg::In => assert_eq!(filter.check(Leg::In, ALICE, &question, NOW), DENIED),
             Leg::Out => assert_eq!(filter.check(Leg::Out, ALICE, &push, NOW), DENIED),
         }
+        // As long as the server goes on; in time, what it sends is a flow of its own.
+        for seconds in 0..100 {
+            assert_eq!(filter.check(Leg::Out, ALICE, &push, NOW + seconds * 1_000), DENIED);
+        }
+        assert_eq!(filter.check(Leg::Out, ALICE, &push, NOW + 130_000), Ok(()));
         assert_eq!(filter.check(Leg::In, ALICE, &tcp(ALICE_END, HTTPS, data(1_001, 1_001, 5)), NOW), Ok(()));
 
         apply(&mut filter, without(10)).unwrap();

@@ -1,0 +1,155 @@
+// The policy of a running node: compiled from its file, given to the device whole or not at all, and kept fresh about the
+// host's own addresses. What the core denies is told in the log, and in the status by the row that decided.
+
+import { networkInterfaces } from 'node:os';
+import { parseIp, renderIp } from '../address/ip.ts';
+import { comparePrefixes, hostPrefix, type IpPrefix } from '../address/prefix.ts';
+import type { NodeConfig } from '../config/schema.ts';
+import type { DeniedStatus, PolicyStatus } from '../control/target.ts';
+import { messageOf } from '../errors.ts';
+import type { LaneFilter } from '../lane/messages.ts';
+import type { Log } from '../log.ts';
+import { type Compilation, compile } from '../policy/compile.ts';
+import { STAGES } from '../policy/compiled.ts';
+import type { RulePlace } from '../policy/model.ts';
+import type { Device } from './device.ts';
+import type { PreparedPart, ReloadPart } from './reload.ts';
+
+/** The host's addresses are looked at, and the log of the core is fetched, this often. */
+const LOOK_MS = 2_000;
+
+/** What a device begins with. */
+export interface StartingPolicy {
+  readonly compilation: Compilation | null;
+  readonly ownAddresses: readonly IpPrefix[];
+}
+
+export function startingPolicy(config: NodeConfig): StartingPolicy {
+  return { compilation: compilationOf(config), ownAddresses: ownAddresses(config) };
+}
+
+function compilationOf({ firewall }: NodeConfig): Compilation | null {
+  return firewall === null ? null : compile(firewall.policy);
+}
+
+/** Every address of this host, in order: those that it has, and those that the file gives it. */
+function ownAddresses(config: NodeConfig): IpPrefix[] {
+  const present = Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .flatMap(({ address }) => {
+      const parsed = parseIp(address);
+      return parsed.ok ? [parsed.value] : [];
+    });
+  const configured = config.interface.addresses.map(({ address }) => address);
+  const sorted = [...present, ...configured].map(hostPrefix).sort(comparePrefixes);
+  return sorted.filter((one, i) => i === 0 || comparePrefixes(one, sorted[i - 1] ?? one) !== 0);
+}
+
+/** Names of peers, for what is told of them. */
+type PeerNames = (peer: number) => string | null;
+
+export class NodeFilter implements ReloadPart, Disposable {
+  readonly #device: Device;
+  readonly #log: Log;
+  readonly #nameOf: PeerNames;
+  readonly #timer: NodeJS.Timeout;
+  #config: NodeConfig;
+  #places: ReadonlyMap<string, RulePlace>;
+  #compilation: Compilation | null;
+
+  constructor(device: Device, config: NodeConfig, starting: StartingPolicy, nameOf: PeerNames, log: Log) {
+    this.#device = device;
+    this.#config = config;
+    this.#compilation = starting.compilation;
+    this.#places = starting.compilation?.places ?? new Map();
+    this.#nameOf = nameOf;
+    this.#log = log;
+    this.#timer = setInterval(() => void this.#look(), LOOK_MS).unref();
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+
+  async prepare(from: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
+    const [former, next] = [this.#compilation, compilationOf(to)];
+    return {
+      commit: () => this.#set(to, next),
+      rollBack: () => this.#set(from, former),
+      [Symbol.asyncDispose]: async () => {},
+    };
+  }
+
+  async #set(config: NodeConfig, compilation: Compilation | null): Promise<void> {
+    await this.#device.setOwnAddresses(ownAddresses(config));
+    await this.#device.setPolicy(compilation?.policy ?? null);
+    this.#config = config;
+    this.#compilation = compilation;
+    this.#places = compilation?.places ?? new Map();
+  }
+
+  /** null: the file has no section `firewall`, and everything passes. */
+  async status(): Promise<PolicyStatus | null> {
+    if (this.#compilation === null) return null;
+    const filter = await this.#device.filter();
+    if (filter === undefined) return { state: 'restarting' };
+    this.#logDrops(filter);
+    const { generation, rules, flows, mostFlows, evicted } = filter.status;
+    return {
+      state: 'enforced',
+      generation,
+      rules,
+      flows,
+      mostFlows,
+      evictedFlows: String(evicted),
+      denied: this.#denied(filter),
+    };
+  }
+
+  #denied(filter: LaneFilter): DeniedStatus[] {
+    return this.#device
+      .deniedPackets(filter)
+      .map(({ peer, rule, stage, packets, bytes }) => ({
+        peer: this.#nameOf(peer),
+        rule,
+        place: rule === null ? null : this.#placeOf(rule),
+        stage,
+        packets: String(packets),
+        bytes: String(bytes),
+      }))
+      .sort((a, b) => Number(BigInt(b.packets) - BigInt(a.packets)));
+  }
+
+  #placeOf(rule: string): string | null {
+    const place = this.#places.get(rule);
+    return place === undefined ? null : `${place.file}:${place.line}:${place.column}`;
+  }
+
+  async #look(): Promise<void> {
+    if (this.#compilation === null) return;
+    try {
+      await this.#device.setOwnAddresses(ownAddresses(this.#config));
+      const filter = await this.#device.filter();
+      if (filter !== undefined) this.#logDrops(filter);
+    } catch (error) {
+      this.#log.warn(`the filter was not kept fresh: ${messageOf(error)}`);
+    }
+  }
+
+  /** A sample: at most 50 packets a second are in the core's log. */
+  #logDrops({ log }: LaneFilter): void {
+    for (const entry of log) {
+      const rule = this.#device.ruleName(entry.rule);
+      const ends = [entry.source, entry.destination].map((bytes) =>
+        bytes.length === 0 ? '?' : renderIp({ version: bytes.length === 4 ? 4 : 6, bytes }),
+      );
+      const why = entry.reason ?? `${STAGES[entry.stage ?? -1]}${rule === null ? '' : `, ${rule}`}`;
+      const peer = this.#nameOf(entry.peer) ?? 'a peer that is gone';
+      const way = entry.leg === 'in' ? 'from' : 'to';
+      this.#log.debug(
+        `denied ${way} ${peer}: ${ends.join(' → ')}, protocol ${entry.protocol}, port ${entry.port}: ${why}`,
+        { place: rule === null ? null : this.#placeOf(rule), skipped: entry.skipped },
+      );
+    }
+  }
+}
