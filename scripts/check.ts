@@ -49,6 +49,7 @@ const checks: readonly Check[] = [
       'scripts/in-namespace',
       'bench/peers.sh',
       'packaging/binary-arm64.sh',
+      'test/package/fixtures/container.sh',
       'test/package/fixtures/debian.sh',
       '.ci/run',
     ],

@@ -65,6 +65,29 @@ export class Debian implements AsyncDisposable {
     return await readFile(join(this.root, 'root/output'), 'utf8');
   }
 
+  /** Installs a package, as an image is built. */
+  async install(deb: string): Promise<void> {
+    await this.copy(deb, 'root/ringfence.deb');
+    await execa('chroot', [this.root, 'dpkg', '--install', '/root/ringfence.deb']);
+  }
+
+  /** Runs a script as root of a user namespace, who is nobody outside. It is given the root file system and the TUN device. */
+  async asNobody(script: string): Promise<string> {
+    for (const path of ['dev/net', 'var/lib/ringfence'])
+      await mkdir(join(this.root, path), { recursive: true });
+    await writeFile(join(this.root, 'dev/net/tun'), ''); // what the device is bound to
+    await chmod(this.#folder, 0o755);
+    const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', '--pdeathsig=KILL'];
+    const namespaces = ['--user', '--map-root-user', '--net', '--mount', '--pid', '--fork', '--kill-child'];
+    const clean = { extendEnv: false, env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } };
+    const { all } = await execa(
+      'setpriv',
+      [...nobody, 'unshare', ...namespaces, script, this.root, this.#tun],
+      { ...clean, all: true, reject: false, timeout: DEADLINE_MS, stdin: 'ignore' },
+    );
+    return all;
+  }
+
   /** Runs systemd-nspawn: a network of its own, the TUN device, and nothing else of this machine. */
   async enter(args: readonly string[]): Promise<string> {
     const isolation = [

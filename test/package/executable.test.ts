@@ -93,6 +93,16 @@ describe('the Debian package', () => {
     },
   );
 
+  test.skipIf(!existsSync(CLEAN_ROOT))(
+    'in a container that nobody special runs, a node needs one right',
+    async () => {
+      await using debian = await Debian.unpack();
+      await debian.install(deb);
+      const output = await debian.asNobody(join(ROOT, 'test/package/fixtures/container.sh'));
+      expect(output).toMatch(/all of it held$/);
+    },
+  );
+
   test('systemd finds its unit little exposed', async () => {
     // In tenths of systemd's own scale from 0 to 10; 2.1 is what a node with a network cannot do without.
     const unit = join(ROOT, 'packaging/deb/ringfence@.service');
