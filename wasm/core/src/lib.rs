@@ -2,7 +2,7 @@
 //!
 //! A trap would stop every peer of the lane, so every argument is parsed here and nothing behind these exports
 //! can panic on what a packet contains. Counts and ids come back as non-negative numbers, a [`Refusal`] as a
-//! negative one. What a call leaves in the columns is borrowed until the next call of any export.
+//! negative one. What a call leaves in the columns is borrowed until the next call that fills them.
 
 mod admission;
 mod allowed_ips;

@@ -2,12 +2,14 @@
 //! are dense:
 //!
 //! ```text
-//!   fork    64 slots for the next six bits, which say what lies below; bits that all below share are skipped
+//!   fork    64 slots for the next six bits: what lies below, and whose the longest prefix is that ends in the fork and
+//!     │     covers the slot; bits that all below share are skipped
 //!     ├── bucket: up to eight prefixes side by side, all of them looked at (`prefix_buckets.rs`)
 //!     └── fork    what a bucket becomes when a ninth prefix comes (a burst trie: Heinz, Zobel, Williams 2002)
 //! ```
 //!
-//! The slots of all forks lie together, 256 bytes each, and stay in the caches where all else does not.
+//! The slots of all forks lie together, 512 bytes each, and stay in the caches where all else does not. A step reads one of
+//! them and nothing else, unless the fork skips bits.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
@@ -27,8 +29,8 @@ const SLOTS: usize = 1 << STRIDE;
 /// What lies below a slot, in a word: nothing, a bucket (without [`FORK`]), or a fork with its level and its number.
 const NOTHING: u32 = u32::MAX;
 const FORK: u32 = 1 << 31;
-/// There is more to see to at this fork than its slots: it skips bits, or prefixes end in it.
-const IS_SPECIAL: u32 = 1 << 30;
+/// The fork skips bits, which have to be compared.
+const SKIPS: u32 = 1 << 30;
 const LEVEL_SHIFT: u32 = 25;
 const NUMBER_MASK: u32 = (1 << LEVEL_SHIFT) - 1;
 
@@ -45,40 +47,42 @@ fn start(word: u32) -> u32 {
     (word >> LEVEL_SHIFT & 31) * STRIDE
 }
 
-/// What a lookup needs only where a fork is special.
+#[derive(Clone, Copy)]
+struct Slot {
+    below: u32,
+    /// The peer of the longest of the fork's own prefixes that covers this slot.
+    own: u32,
+}
+
+const VACANT: Slot = Slot { below: NOTHING, own: NO_PEER };
+
+/// What a lookup needs only where a fork skips bits.
 struct Fork<K> {
     /// The first `start` bits are those of every prefix here and below.
     key: K,
     start: u32,
     /// Prefixes that end here, shortest first: at most 63.
     own: Vec<Entry<K>>,
-    /// The peer of the longest of them, for each slot.
-    best: Option<Box<[u32; SLOTS]>>,
     /// Prefixes here and below.
     count: usize,
 }
 
 impl<K: Key> Fork<K> {
+    /// Whether `key` has the bits that all prefixes here and below have.
+    #[inline(always)]
+    fn holds(&self, key: K) -> bool {
+        self.key.common(key) >= self.start
+    }
+
     /// Whether prefixes of `length` end here and not below.
     fn ends(&self, length: u32) -> bool {
         length < self.start + STRIDE
-    }
-
-    /// Gives each slot the longest prefix that ends here.
-    fn spread(&mut self) {
-        self.best = None;
-        for entry in &self.own {
-            let first = entry.key().six_bits(self.start);
-            let width = 1 << (self.start + STRIDE - entry.length());
-            let best = self.best.get_or_insert_with(|| Box::new([NO_PEER; SLOTS]));
-            best.iter_mut().skip(first).take(width).for_each(|peer| *peer = entry.peer());
-        }
     }
 }
 
 pub struct PrefixTree<K> {
     root: u32,
-    slots: Vec<[u32; SLOTS]>,
+    slots: Vec<[Slot; SLOTS]>,
     forks: Vec<Fork<K>>,
     free: Vec<u32>,
     buckets: Buckets<K>,
@@ -142,16 +146,14 @@ impl<K: Key> PrefixTree<K> {
     /// What lies below the fork at `word` where `key` leads. `best` becomes the peer of the fork's own prefix, if one fits.
     #[inline(always)]
     fn step(&self, word: u32, key: K, best: &mut u32) -> u32 {
-        let slot = key.six_bits(start(word));
-        if word & IS_SPECIAL != 0 {
-            let Some(fork) = self.forks.get(number(word)) else { return NOTHING };
-            if fork.key.common(key) < fork.start {
-                return NOTHING;
-            }
-            let own = fork.best.as_ref().and_then(|best| best.get(slot)).copied().unwrap_or(NO_PEER);
-            *best = if own == NO_PEER { *best } else { own };
+        if word & SKIPS != 0 && !self.forks.get(number(word)).is_some_and(|fork| fork.holds(key)) {
+            return NOTHING;
         }
-        self.slots.get(number(word)).and_then(|slots| slots.get(slot)).copied().unwrap_or(NOTHING)
+        let slots = self.slots.get(number(word));
+        let Slot { below, own } =
+            slots.and_then(|slots| slots.get(key.six_bits(start(word)))).copied().unwrap_or(VACANT);
+        *best = if own == NO_PEER { *best } else { own };
+        below
     }
 
     /// The longest of the bucket at `word`, or else what was found on the way there.
@@ -179,7 +181,7 @@ impl<K: Key> PrefixTree<K> {
         }
         let former = if fork.ends(entry.length()) {
             let former = put_in_order(&mut fork.own, entry);
-            fork.spread();
+            self.spread(number(word));
             former
         } else {
             let (below, former) =
@@ -247,7 +249,7 @@ impl<K: Key> PrefixTree<K> {
         }
         let removed = if fork.ends(entry.length()) {
             let removed = take_out(&mut fork.own, entry);
-            fork.spread();
+            self.spread(number(word));
             removed
         } else {
             let (below, removed) =
@@ -305,7 +307,7 @@ impl<K: Key> PrefixTree<K> {
             fork.own.iter().for_each(&mut *see);
         }
         if let Some(slots) = self.slots.get(number(word)) {
-            slots.iter().for_each(|&below| self.visit(below, see));
+            slots.iter().for_each(|slot| self.visit(slot.below, see));
         }
     }
 
@@ -315,13 +317,24 @@ impl<K: Key> PrefixTree<K> {
 
     fn below(&self, word: u32, key: K) -> u32 {
         let slots = self.slots.get(number(word));
-        slots.and_then(|slots| slots.get(key.six_bits(start(word)))).copied().unwrap_or(NOTHING)
+        slots.and_then(|slots| slots.get(key.six_bits(start(word)))).map_or(NOTHING, |slot| slot.below)
+    }
+
+    /// Gives each slot of a fork the longest prefix that ends there.
+    fn spread(&mut self, number: usize) {
+        let (Some(fork), Some(slots)) = (self.forks.get(number), self.slots.get_mut(number)) else { return };
+        slots.iter_mut().for_each(|slot| slot.own = NO_PEER);
+        for entry in &fork.own {
+            let first = entry.key().six_bits(fork.start);
+            let width = 1 << (fork.start + STRIDE - entry.length());
+            slots.iter_mut().skip(first).take(width).for_each(|slot| slot.own = entry.peer());
+        }
     }
 
     fn link(&mut self, word: u32, key: K, below: u32) {
         let slots = self.slots.get_mut(number(word));
         if let Some(place) = slots.and_then(|slots| slots.get_mut(key.six_bits(start(word)))) {
-            *place = below;
+            place.below = below;
         }
     }
 
@@ -336,15 +349,14 @@ impl<K: Key> PrefixTree<K> {
     /// The word of a fork that hangs `above` bits deep.
     fn describe(&self, number: usize, above: u32) -> u32 {
         let Some(fork) = self.forks.get(number) else { return NOTHING };
-        let is_special = fork.start > above || fork.best.is_some();
-        let special = if is_special { IS_SPECIAL } else { 0 };
-        FORK | special | (fork.start / STRIDE) << LEVEL_SHIFT | number as u32
+        let skips = if fork.start > above { SKIPS } else { 0 };
+        FORK | skips | (fork.start / STRIDE) << LEVEL_SHIFT | number as u32
     }
 
     /// An empty fork, `above` bits deep, for prefixes that share `shared` bits with `key`.
     fn allocate(&mut self, key: K, shared: u32, above: u32) -> u32 {
         let start = shared / STRIDE * STRIDE;
-        let (fork, slots) = (Fork { key, start, own: Vec::new(), best: None, count: 0 }, [NOTHING; SLOTS]);
+        let (fork, slots) = (Fork { key, start, own: Vec::new(), count: 0 }, [VACANT; SLOTS]);
         let number = match self.free.pop() {
             Some(number) => number as usize,
             None => self.forks.len(),
@@ -365,7 +377,7 @@ impl<K: Key> PrefixTree<K> {
             self.buckets.release(word);
         } else if let Some(slots) = self.slots.get(number(word)).copied().filter(|_| is_fork(word)) {
             self.free.push(word & NUMBER_MASK);
-            slots.iter().for_each(|&below| self.release(below));
+            slots.iter().for_each(|slot| self.release(slot.below));
         }
     }
 
