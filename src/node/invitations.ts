@@ -42,8 +42,8 @@ export interface HostNode {
   readonly config: NodeConfig;
   readonly device: Device;
   readonly log: Log;
-  /** The file has become this: what is not keys and peers of the device follows. */
-  adopt(config: NodeConfig): void;
+  /** The file has become this, and the device has it: the rest of the node follows. Says itself what does not. */
+  adopt(config: NodeConfig): Promise<void>;
 }
 
 /** The answer to the request `invite`: what the file of the invite says beside its secrets. */
@@ -298,7 +298,7 @@ export class Invitations implements Disposable {
         (address) => ({ type: 'add', prefix: packPrefix(hostPrefix(address)) }) as const,
       );
       await device.set({ peers: [{ publicKey, presharedKey: key.key, keepaliveSeconds: 0, allowedIps }] });
-      this.#node.adopt(withPeer(this.#node.config, peer));
+      await this.#node.adopt(withPeer(this.#node.config, peer));
     } finally {
       wipe(key.key);
     }

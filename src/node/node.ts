@@ -249,11 +249,24 @@ export class Node implements ControlTarget {
       },
       device,
       log: this.#options.log,
-      adopt: (changed) => {
-        this.#config = changed;
-        this.#endpoints?.update(changed.peers);
-      },
+      adopt: (changed) => this.#adopt(changed),
     };
+  }
+
+  /** The file has become this by our own hand, and the device has it: the rest of the node follows, as by a reload. */
+  async #adopt(changed: NodeConfig): Promise<void> {
+    try {
+      await changeWhole(this.#parts, this.#config, changed, async () => {});
+      this.#config = changed;
+      this.#endpoints?.update(changed.peers);
+    } catch (error) {
+      this.#options.log.error(
+        `the file is right, but not all of the node follows it yet: ${messageOf(error)}`,
+        {
+          hint: 'mend that, then: ringfence reload',
+        },
+      );
+    }
   }
 
   /** What the node of a peer asks of this one. */

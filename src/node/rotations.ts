@@ -262,7 +262,7 @@ export class Rotations implements Disposable {
     if (peer.presharedKeyFile === null) {
       const name = presharedKeyName(config, peer);
       const written = await writePeerKey(config, peer.name, 'preshared_key_file', name);
-      this.#node.adopt(withPeer(this.#node.config, written));
+      await this.#node.adopt(withPeer(this.#node.config, written));
     }
     await this.#change({ publicKey: peer.publicKey, settles: 'other' });
     await secret.drop();
@@ -344,7 +344,7 @@ export class Rotations implements Disposable {
       await device.change({ adoptsNextKey: true, peers: [] });
       const publicKey = publicKeyOf(key);
       const { config } = this.#node;
-      this.#node.adopt({ ...config, interface: { ...config.interface, publicKey } });
+      await this.#node.adopt({ ...config, interface: { ...config.interface, publicKey } });
       await secret.drop();
       this.#nextPublicKey = null;
       this.#confirmed.clear();
@@ -544,7 +544,7 @@ export class Rotations implements Disposable {
   async #settleKey(peer: PeerConfig, publicKey: string): Promise<void> {
     const written = await writePeerKey(this.#node.config, peer.name, 'public_key', publicKey);
     await this.#change({ publicKey: peer.publicKey, settles: 'other' });
-    this.#node.adopt(withPeer(this.#node.config, written));
+    await this.#node.adopt(withPeer(this.#node.config, written));
     await this.#state.setNext(peer.name, null);
     this.#node.log.info(`${peer.name} has another key pair: its public key is ${publicKey}`);
   }

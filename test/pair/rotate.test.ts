@@ -1,7 +1,7 @@
 // Keys change on two nodes, and on one beside wireguard-go, while a thousand pings a second pass: none is lost, both files say
 // so in the end, and whoever comes second is told.
 
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -11,7 +11,7 @@ import { until } from '../support/deadline.ts';
 import { generateKeyPair, generatePresharedKey } from '../support/keys.ts';
 import { NodeProcess, OVERLAY, RINGFENCE, Scratch, writeNode } from '../support/node-process.ts';
 import { type Pair, startPair } from '../support/pair.ts';
-import { type Host, routed } from '../support/topology.ts';
+import { addHost, type Host, type Routed, routed } from '../support/topology.ts';
 import { ping } from '../support/traffic.ts';
 import { WireguardGo } from '../support/wireguard-go.ts';
 
@@ -119,7 +119,8 @@ describe.concurrent('rotation', () => {
       names: { left: 'twleft', right: 'twright' },
       start: { left: stateOf('twleft'), right: stateOf('twright') },
     });
-    const { left, right, net } = pair;
+    const { net } = pair;
+    let { left, right } = pair;
     expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
     // Past the command line, whose start takes longer than a rotation.
     const ask = ({ files, interfaceName }: NodeProcess, peer: string) =>
@@ -150,6 +151,17 @@ describe.concurrent('rotation', () => {
     expect(await fileOf(left, 'twright.psk')).toBe(await fileOf(right, 'twleft.psk'));
     expect(parse(await fileOf(left, 'ringfence.yaml')).peers.twright.preshared_key_file).toBe('twright.psk');
     expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
+    // At the very same moment: both have a key of their own on disk before either hears of the other's.
+    await Promise.all([left.process.stop('SIGKILL'), right.process.stop('SIGKILL')]);
+    const offered = [generatePresharedKey(), generatePresharedKey()];
+    await writeFile(join(left.files.directory, 'twright.psk.next'), `${offered[0]}\n`, { mode: 0o600 });
+    await writeFile(join(right.files.directory, 'twleft.psk.next'), `${offered[1]}\n`, { mode: 0o600 });
+    [left, right] = await Promise.all([pair.restart('left'), pair.restart('right')]);
+    expect((await ping(net.left, OVERLAY.right.v4, { waitMs: 10_000 })).received).toBe(3);
+    await until(settled, 40_000, 'one of the two to win');
+    expect(await fileOf(left, 'twright.psk')).toBe(await fileOf(right, 'twleft.psk'));
+    expect(offered).toContain((await fileOf(left, 'twright.psk')).trim());
+
     expect((await rotate(left, 'psk', 'nobody')).said).toContain('ERR_ROTATE_PEER');
     for (const end of ['--prune', '--cancel'])
       expect((await rotate(left, 'psk', 'twright', end)).said).toContain('ERR_ROTATE_NONE');
@@ -168,6 +180,70 @@ describe.concurrent('rotation', () => {
       30_000,
       'the key pair to change by itself',
     );
+  });
+
+  test('three nodes: who is away is waited for, and goes over when it comes back', async () => {
+    await using net: Routed = await routed(1500, { left: 'r3hub', right: 'r3one' });
+    const two = await addHost(net, 'r3two');
+    const hosts = { hub: net.left, one: net.right, two };
+    const keys = { hub: generateKeyPair(), one: generateKeyPair(), two: generateKeyPair() };
+    const spokes = ['one', 'two'] as const;
+    const address = { hub: '10.9.0.1', one: '10.9.0.2', two: '10.9.0.3' };
+    const start = async (name: keyof typeof hosts): Promise<NodeProcess> => {
+      const peers =
+        name === 'hub'
+          ? spokes.map(
+              (spoke) => [spoke, { public_key: keys[spoke].publicKey, addresses: [address[spoke]] }] as const,
+            )
+          : [
+              [
+                'hub',
+                {
+                  public_key: keys.hub.publicKey,
+                  addresses: [address.hub],
+                  endpoints: [`${hosts.hub.v4}:51820`],
+                  keepalive: 5,
+                },
+              ] as const,
+            ];
+      const file = {
+        interface: {
+          name: `rf-r3${name}`,
+          private_key_file: 'node.key',
+          addresses: [`${address[name]}/24`],
+          listen_port: 51820,
+        },
+        peers: Object.fromEntries(peers),
+      };
+      const files = await writeNode(join(scratch.path, `r3${name}`), keys[name], file);
+      return await NodeProcess.start(hosts[name], files, stateOf(`r3${name}-state`));
+    };
+    await using hub = await start('hub');
+    await using one = await start('one');
+    const away = await start('two');
+    for (const spoke of spokes) expect((await ping(hosts[spoke], address.hub)).received).toBe(3);
+    await away.process.stop('SIGKILL');
+
+    const { code, said } = await rotate(hub, 'identity');
+    expect(code, said).toBe(0);
+    expect(said).toMatch(/two runs no ringfence, or is not there now/);
+    const publicKey = /public key of this node is (\S+)/.exec(said)?.[1];
+    expect((await one.peer('hub')).publicKey).toBe(publicKey);
+    expect((await hub.status()).interface.publicKey, 'both are answered').toBe(keys.hub.publicKey);
+    expect((await ping(hosts.one, address.hub)).received).toBe(3);
+
+    await using back = await NodeProcess.start(two, away.files, stateOf('r3two-state'));
+    await until(
+      async () => (await back.peer('hub')).publicKey === publicKey,
+      40_000,
+      'the one that was away to go over',
+    );
+    await until(
+      async () => (await hub.status()).interface.publicKey === publicKey,
+      20_000,
+      'the old key pair to go',
+    );
+    for (const spoke of spokes) expect((await ping(hosts[spoke], address.hub)).received).toBe(3);
   });
 
   test('beside wireguard-go: it says what to change, accepts both, and the last key that works is never pruned', async () => {
