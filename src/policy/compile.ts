@@ -14,7 +14,7 @@ import {
   type RuleName,
   SELF,
 } from './compiled.ts';
-import { notInternet } from './internet.ts';
+import { isExitRoute, notInternet } from './internet.ts';
 import {
   type AccessRow,
   type InboundRow,
@@ -212,7 +212,7 @@ class Compiler {
     const subnets = this.#sites.get(peer.name)?.subnets ?? [];
     const isSubnet = (prefix: IpPrefix): boolean => subnets.some((subnet) => isSame(subnet, prefix));
     const addresses = peer.addresses.map(hostPrefix);
-    const routes = peer.routes.filter((route) => !isSubnet(route));
+    const routes = peer.routes.filter((route) => !isSubnet(route) && !isExitRoute(route));
     this.#subjects.set(name, {
       ruleSets: this.#existing(name, ...(profile === null ? [] : [profileSet(profile.id)]), via, 'inbound'),
       addresses: addresses.filter((address) => !isSubnet(address)),

@@ -6,7 +6,7 @@ import { compareIps, type IpAddress } from '../address/ip.ts';
 import { contains, hostPrefix, type IpPrefix } from '../address/prefix.ts';
 import { MOST_PORT, type Traffic } from '../address/traffic.ts';
 import { type Leg, STAGES, type Stage } from './compiled.ts';
-import { notInternet } from './internet.ts';
+import { isExitRoute, notInternet } from './internet.ts';
 import {
   type AccessRow,
   type InboundRow,
@@ -111,7 +111,12 @@ export class Evaluator {
         .map((site): Owner<Subject> => [{ kind: 'site', site }, site.subnets]),
       ...peers
         .filter(({ name }) => isAsked(name))
-        .map((one): Owner<Subject> => [{ kind: 'peer', peer: one }, prefixesOf(one)]),
+        .map(
+          (one): Owner<Subject> => [
+            { kind: 'peer', peer: one },
+            prefixesOf(one).filter((prefix) => !isExitRoute(prefix)),
+          ],
+        ),
     ];
     const owner = longest(source, owners);
     if (owner !== null) return owner;

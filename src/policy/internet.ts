@@ -39,12 +39,23 @@ export const SPECIAL_NETWORKS: readonly IpPrefix[] = [
   prefix(6, 20, 0x3f, 0xff),
 ];
 
+/**
+ * Whether a route is a way to the internet (`0.0.0.0/0`, its halves, `2000::/3`) and no network behind a peer: who comes
+ * from there is not the peer, and what lies there is the internet still. Nobody was ever given so much for one network.
+ */
+export function isExitRoute({ address, length }: IpPrefix): boolean {
+  return length < (address.version === 4 ? 8 : 16);
+}
+
 /** Destinations that are not the internet for this policy. This host's own addresses, which it does not know, are none either. */
 export function notInternet(policy: Policy): IpPrefix[] {
   return [
     ...SPECIAL_NETWORKS,
     ...policy.addresses.map(networkOf),
-    ...policy.peers.flatMap(({ addresses, routes }) => [...addresses.map(hostPrefix), ...routes]),
+    ...policy.peers.flatMap(({ addresses, routes }) => [
+      ...addresses.map(hostPrefix),
+      ...routes.filter((route) => !isExitRoute(route)),
+    ]),
     ...policy.services.flatMap(({ addresses }) => addresses.map(hostPrefix)),
   ];
 }

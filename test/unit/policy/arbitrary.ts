@@ -24,7 +24,8 @@ const ADDRESSES: Readonly<Record<Name, readonly IpAddress[]>> = {
 
 const ROUTES: Readonly<Record<Name, readonly IpPrefix[]>> = {
   alice: ['192.168.7.0/24', 'fd07::/64'].map(net),
-  bob: [],
+  // The way to the internet: nobody behind it is bob.
+  bob: ['0.0.0.0/0', '2000::/3'].map(net),
   carol: ['10.5.0.128/25'].map(net),
   cellb: ['10.5.0.0/16', '10.5.0.0/24', 'fd05::/64'].map(net),
 };

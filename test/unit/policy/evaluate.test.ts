@@ -185,6 +185,23 @@ describe('route_via grants the internet of the site', () => {
   ]);
 });
 
+describe('a peer that is the way to the internet is not the internet', () => {
+  const rows = {
+    bob: 'routes: [0.0.0.0/1, 128.0.0.0/1, "::/0"], allow: [{to: any}]',
+    alice: 'profile: std',
+    carol: 'reachable_from: [{from: 192.168.1.5}]',
+  };
+  check('profiles: {std: {internet: true}}', rows, [
+    ['in', 'alice', '10.9.0.2', '9.9.9.9', 'tcp/443', 'allow internet firewall.profiles.std.internet'],
+    ['out', 'bob', '10.9.0.2', '9.9.9.9', 'tcp/443', 'allow internet firewall.profiles.std.internet'],
+    ['out', 'bob', 'fd09::2', '2620:fe::fe', 'tcp/443', 'allow internet firewall.profiles.std.internet'],
+    ['out', 'carol', '192.168.1.5', '10.9.0.4', 'tcp/1', 'allow grant peers.carol.reachable_from[0]'],
+    ['out', 'carol', '192.168.1.6', '10.9.0.4', 'tcp/1', denied],
+    ['out', 'carol', '9.9.9.9', '10.9.0.4', 'tcp/1', denied],
+    ['in', 'bob', '9.9.9.9', '10.9.0.4', 'tcp/1', 'allow grant peers.bob.allow[0]'],
+  ]);
+});
+
 test('an IPv4 address in its IPv6 form is that address', () => {
   const policy = policyOf(document('', { alice: 'allow: [{to: "::ffff:192.168.1.9"}]' }));
   const evaluator = new Evaluator(policy, []);
