@@ -42,7 +42,7 @@ export const ERROR_CODES = {
   ERR_NODE_INTERFACE: 'The tunnel interface could not be made or set up.',
   ERR_NODE_PORT: 'The UDP port could not be opened.',
   ERR_NODE_SOCKET: 'A control socket could not be made.',
-  ERR_NODE_LISTEN: 'The address or socket to serve pages at could not be opened.',
+  ERR_NODE_LISTEN: 'An address or socket to serve pages or names at could not be opened.',
   ERR_NODE_LANE: 'A lane, the thread that moves the packets, failed.',
   ERR_NODE_POLICY: 'The core refused a policy; the former one stays in force.',
   ERR_NODE_NOT_RUNNING: 'No node answers for this configuration or interface.',

@@ -24,6 +24,7 @@ const COMMANDS: Readonly<Record<string, Registration>> = {
   status: async (program) => (await import('./status.ts')).registerStatus(program),
   reload: async (program) => (await import('./reload.ts')).registerReload(program),
   diff: async (program) => (await import('./reload.ts')).registerDiff(program),
+  dns: async (program) => (await import('./dns.ts')).registerDns(program),
   'log-level': async (program) => (await import('./log-level.ts')).registerLogLevel(program),
   explain: async (program) => (await import('./explain.ts')).registerExplain(program),
   policy: async (program) => (await import('./policy.ts')).registerPolicy(program),

@@ -86,6 +86,7 @@ function render(node: NodeStatus, rates?: ReadonlyMap<string, Rate>): string {
     ...hostRules(node),
     ...underLoad(lane),
     `  policy      ${policy(node.policy)}`,
+    ...namesLine(node),
     ...problems(node),
   ];
   if (peers.length === 0) return `${[...head, '  no peers'].join('\n')}\n`;
@@ -151,6 +152,15 @@ function underLoad({ asksCookiesOf }: NodeStatus['lane']): string[] {
     default:
       return asksCookiesOf satisfies never;
   }
+}
+
+function namesLine({ names }: NodeStatus): string[] {
+  if (names === null) return [];
+  const asked = Object.entries(names.questions).filter(([, count]) => count !== '0');
+  const questions = asked.map(([outcome, count]) => `${outcome} ${count}`).join(', ');
+  return [
+    `  names       below ${names.domain}, at ${names.addresses.join(', ')}; questions: ${questions || 'none yet'}`,
+  ];
 }
 
 /** What went wrong since the start, where anything did. */

@@ -43,7 +43,9 @@ export function checkDraft(draft: Draft, report: Report): void {
     checkReachable(draft, peer, report);
   }
   const { firewall, root, peers } = draft;
-  checkFirewall({ root, section: firewall, peers, listenPort: draft.interface.listen_port ?? 0 }, report);
+  const { listen_port: listenPort = 0, addresses = [] } = draft.interface;
+  const own = addresses.map(({ address }) => address);
+  checkFirewall({ root, section: firewall, peers, listenPort, addresses: own }, report);
 }
 
 /** Linux takes IPv6 off an interface of a smaller MTU, without a word. */

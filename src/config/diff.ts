@@ -6,6 +6,7 @@ import { renderEndpoint } from '../address/endpoint.ts';
 import { renderIp } from '../address/ip.ts';
 import { renderInterface, renderPrefix } from '../address/prefix.ts';
 import type { Policy } from '../policy/model.ts';
+import type { NamePattern, NamePolicy } from '../policy/names.ts';
 import { HOST_ROWS } from './firewall/host-diff.ts';
 import type { FirewallConfig } from './firewall/schema.ts';
 import { renderPublicKey } from './key.ts';
@@ -69,6 +70,14 @@ const LOGGING: readonly Row<LoggingConfig>[] = [
   { key: 'level', values: ({ level }) => (level === null ? [] : [level]) },
 ];
 
+const NAMES: readonly Row<NamePolicy>[] = [
+  { key: 'domain', values: ({ domain }) => [domain] },
+  {
+    key: 'upstream',
+    values: ({ upstream }) => upstream.map((one) => renderEndpoint({ kind: 'address', zone: null, ...one })),
+  },
+];
+
 /**
  * What `after` says that `before` does not, in the order of the file; peers that are gone come before those that came.
  * @param hasOtherPresharedKey of a peer, by its name in `after`, that has one in both: whether it is another
@@ -85,7 +94,26 @@ export function diffConfigs(
     ...diffSection(['logging'], LOGGING, before.logging, after.logging),
     ...diffSection(['firewall'], HOST_ROWS, before.firewall?.host ?? null, after.firewall?.host ?? null),
     ...diffFirewalls(before.firewall, after.firewall),
+    ...diffSection(['firewall', 'dns'], NAMES, namesOf(before), namesOf(after)),
+    ...diffDenied(namesOf(before), namesOf(after)),
   ];
+}
+
+/** Names that profiles deny, which are no part of the policy for packets. */
+function diffDenied(before: NamePolicy | null, after: NamePolicy | null): ConfigChange[] {
+  const profiles = new Set([...(before?.denied.keys() ?? []), ...(after?.denied.keys() ?? [])]);
+  return [...profiles].flatMap((id) => {
+    const row: Row<NamePolicy> = {
+      key: 'deny',
+      values: ({ denied }) => (denied.get(id) ?? []).map(renderPattern),
+    };
+    return diffSection(['firewall', 'profiles', id, 'dns'], [row], before, after);
+  });
+}
+
+function renderPattern({ name, isBelow }: NamePattern): string {
+  if (!isBelow) return name;
+  return name === '' ? '*' : `*.${name}`;
 }
 
 /** The policy by its parts: what is different in one is for `ringfence explain`. */
@@ -175,6 +203,10 @@ function diffSection<Section>(
     const [from, to] = isOrder ? [former, present] : [removed, added];
     return [change([...path, row.key], from, to, row.needsRestart !== true)];
   });
+}
+
+function namesOf({ firewall }: NodeConfig): NamePolicy | null {
+  return firewall?.names ?? null;
 }
 
 function summary(peer: PeerConfig): string[] {

@@ -104,6 +104,18 @@ export const METRICS: readonly Metric[] = [
         }),
     },
   ),
+  counter(
+    'ringfence_dns_questions_total',
+    'Questions for names, by how they ended. `own`: answered from the policy; `forwarded`, `kept`: by another server, now or before; `refused`: the policy refuses it; `failed`: no other server answered; `overload`: too many waited; `malformed`; `stranger`: from no peer, not answered.',
+    {
+      labels: ['outcome'],
+      samples: ({ names }) =>
+        Object.entries(names?.questions ?? {}).map(([outcome, count]) => ({
+          labels: { outcome },
+          value: Number(count),
+        })),
+    },
+  ),
   gauge('ringfence_lane_up', 'Whether packets flow: 1, or 0 while a lane that failed is replaced.', {
     samples: ({ lane }) => [{ value: lane.state === 'running' ? 1 : 0 }],
   }),

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { type Html, html, trusted } from '../html.ts';
 import type { History, Sample } from './history.ts';
-import type { HostRulesStatus, NodeStatus, PeerStatus } from './target.ts';
+import type { HostRulesStatus, NamesStatus, NodeStatus, PeerStatus } from './target.ts';
 import { renderAge, renderBytes, renderHandshake, renderRate, SESSION_SECONDS } from './units.ts';
 
 /** The browser asks again this often. */
@@ -96,7 +96,7 @@ function contentSecurityPolicy(): string {
   return `default-src 'none'; style-src 'sha256-${digest}'; base-uri 'none'; form-action 'none'`;
 }
 
-function factsOf({ interface: own, lane, hostRules }: NodeStatus): Html {
+function factsOf({ interface: own, lane, hostRules, names }: NodeStatus): Html {
   const addresses = own.addresses.length === 0 ? 'none of ours' : own.addresses.join(', ');
   const laneText =
     lane.state === 'running'
@@ -113,7 +113,13 @@ function factsOf({ interface: own, lane, hostRules }: NodeStatus): Html {
 <dt>UDP port, MTU</dt><dd>${own.listenPort}, ${own.mtu}</dd>
 <dt>public key</dt><dd>${own.publicKey ?? 'none'}</dd>
 <dt>lane</dt><dd>${laneText}${failure}</dd>
-${load}${hostRules === null ? html`` : rulesOf(hostRules)}</dl></section>`;
+${load}${hostRules === null ? html`` : rulesOf(hostRules)}${names === null ? html`` : namesOf(names)}</dl></section>`;
+}
+
+function namesOf({ domain, addresses, questions }: NamesStatus): Html {
+  const asked = Object.entries(questions).filter(([, count]) => count !== '0');
+  const counts = asked.map(([outcome, count]) => `${outcome} ${count}`).join(', ');
+  return html`<dt>names</dt><dd>below ${domain}, at ${addresses.join(', ')}</dd><dd>questions: ${counts || 'none yet'}</dd>`;
 }
 
 /** What of the host's rules holds, and each that does not. */

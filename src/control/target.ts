@@ -28,6 +28,8 @@ export interface NodeStatus {
   readonly hostRules: HostRulesStatus | null;
   /** null: the file has no section `firewall`, and every peer may reach everything, as with plain WireGuard. */
   readonly policy: PolicyStatus | null;
+  /** null: the node answers no names. */
+  readonly names: NamesStatus | null;
   readonly peers: readonly PeerStatus[];
   /** Dropped packets by reason, zeros too. */
   readonly drops: Readonly<Record<string, string>>;
@@ -74,6 +76,13 @@ export interface OffloadStatus {
   readonly isActive: boolean;
   /** null while it is active. */
   readonly obstacle: OffloadObstacle | null;
+}
+
+export interface NamesStatus {
+  readonly domain: string;
+  readonly addresses: readonly string[];
+  /** Questions by how they ended, zeros too. */
+  readonly questions: Readonly<Record<string, string>>;
 }
 
 export interface PeerStatus {

@@ -117,6 +117,7 @@ export class BareInterface implements ControlTarget {
       addresses: [],
       offloads: this.#offloads,
       policy: null,
+      names: null,
       peers: new Map(),
       hostRules: null,
       isHidden: () => false,

@@ -30,6 +30,7 @@ import { answerLogLevel, logLevelPart } from './log-level.ts';
 import { chooseOffloads, type OffloadChoice, wantedOffloads } from './offloads.ts';
 import { changeWhole, type ReloadPart } from './reload.ts';
 import { Rotations } from './rotations.ts';
+import { ServedNames } from './served-names.ts';
 import { ServedPages } from './served-pages.ts';
 import { nodeStatus } from './status.ts';
 import { Talks } from './talks.ts';
@@ -83,6 +84,7 @@ export class Node implements ControlTarget {
   );
   #invitations: Invitations | undefined;
   #rotations: Rotations | undefined;
+  readonly #names: ServedNames;
   #fail: (reason: NodeError) => void = () => {};
 
   private constructor(options: NodeOptions, undo: AsyncDisposableStack) {
@@ -90,6 +92,7 @@ export class Node implements ControlTarget {
     this.#config = options.config;
     this.#file = resolve(options.config.file);
     this.#undo = undo;
+    this.#names = new ServedNames(options.log);
     this.#offloadChoice = chooseOffloads(options.config.interface.offloads, options.offloads ?? {});
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
@@ -237,8 +240,17 @@ export class Node implements ControlTarget {
     await this.#serveUapi(this.#device);
     const pages = await this.#servePages();
     const logLevel = logLevelPart(log, this.#options.isLogLevelFixed === true);
-    // Rules first: a guard that cannot be had keeps the change away.
-    this.#parts.push(logLevel, hostRules, pages, interfaceResult.value, defaultRoutes, this.#filter);
+    await this.#serveNames();
+    // Rules first: a guard that cannot be had keeps the change away. Names are answered on the new addresses.
+    this.#parts.push(
+      logLevel,
+      hostRules,
+      pages,
+      interfaceResult.value,
+      defaultRoutes,
+      this.#names,
+      this.#filter,
+    );
   }
 
   #asHost(device: Device): HostNode {
@@ -301,6 +313,13 @@ export class Node implements ControlTarget {
     return pages;
   }
 
+  async #serveNames(): Promise<void> {
+    const { config } = this.#options;
+    this.#undo.defer(() => this.#names.close());
+    await using first = await this.#names.prepare(config, config);
+    await first.commit();
+  }
+
   /** For `wg`. A node does without where it cannot have it: another namespace may have an interface of this name. */
   async #serveUapi(device: Device): Promise<void> {
     const { config, log } = this.#options;
@@ -352,6 +371,7 @@ export class Node implements ControlTarget {
       addresses: config.interface.addresses.map(renderInterface),
       offloads: this.#offloadChoice,
       policy: (await this.#filter?.status()) ?? null,
+      names: this.#names.status(),
       peers: new Map(config.peers.map((peer) => [peerKey(peer.publicKey), peer])),
       isHidden: (publicKey) => this.#invitations?.hasKey(publicKey) === true,
     });

@@ -4,7 +4,13 @@ import { renderEndpoint } from '../address/endpoint.ts';
 import { renderPrefix, unpackPrefix } from '../address/prefix.ts';
 import { renderPublicKey } from '../config/key.ts';
 import type { PeerConfig } from '../config/schema.ts';
-import type { HostRulesStatus, NodeStatus, PeerStatus, PolicyStatus } from '../control/target.ts';
+import type {
+  HostRulesStatus,
+  NamesStatus,
+  NodeStatus,
+  PeerStatus,
+  PolicyStatus,
+} from '../control/target.ts';
 import type { PeerTraffic } from '../control/uapi/device.ts';
 import { type ModelPeer, type PeerKey, peerKey } from '../control/uapi/model.ts';
 import type { Device, DeviceCounters } from './device.ts';
@@ -19,6 +25,7 @@ export interface NodeFacts {
   readonly offloads: OffloadChoice;
   readonly hostRules: HostRulesStatus | null;
   readonly policy: PolicyStatus | null;
+  readonly names: NamesStatus | null;
   /** Those that a file names. */
   readonly peers: ReadonlyMap<PeerKey, PeerConfig>;
   /** Those that are no peers of a user: the one-time keys of invites. */
@@ -51,6 +58,7 @@ export async function nodeStatus(device: Device, facts: NodeFacts): Promise<Node
     },
     hostRules: facts.hostRules,
     policy: facts.policy,
+    names: facts.names,
     peers,
     drops: Object.fromEntries(
       Array.from(counters?.drops ?? [], ([reason, count]) => [reason, String(count)]),

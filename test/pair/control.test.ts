@@ -67,6 +67,7 @@ test('status --json has the node, its peers, and every counter', async () => {
       },
     ],
     faults: {},
+    names: null,
   });
   const [peer] = status.peers;
   expect(Math.abs((peer?.latestHandshakeSeconds ?? 0) - seconds)).toBeLessThan(60);

@@ -36,6 +36,7 @@ export function nodeStatusOf(peers: readonly PeerStatus[]): NodeStatus {
     lane: { state: 'running', restarts: 0, lastFailure: null, asksCookiesOf: 'nobody' },
     hostRules: null,
     policy: null,
+    names: null,
     peers,
     drops: {},
     faults: {},

@@ -1,6 +1,6 @@
 // What no row of the policy can see alone: names that nobody has, owners that overlap, values that exclude each other.
 
-import { renderIp } from '../../address/ip.ts';
+import { type IpAddress, renderIp } from '../../address/ip.ts';
 import { contains, type IpPrefix, overlaps, renderPrefix } from '../../address/prefix.ts';
 import { commonTraffic, renderTraffic, type Traffic } from '../../address/traffic.ts';
 import type { ErrorCode } from '../../errors.ts';
@@ -9,6 +9,7 @@ import { quote } from '../quote.ts';
 import type { Path, Report } from '../report.ts';
 import type { Fields } from '../section.ts';
 import { offsetIn, type Tree } from '../tree.ts';
+import { checkNames, type NamesDraft } from './dns.ts';
 import { checkHost, type HostDraft } from './host-checks.ts';
 import { type NamedTarget, TARGET_WORDS } from './rows.ts';
 import type { firewallSchema, networkSchema, profileSchema, serviceSchema, siteSchema } from './schema.ts';
@@ -21,6 +22,8 @@ export interface FirewallDraft {
   readonly peers: readonly PeerDraft[];
   /** Of this node; 0: any. */
   readonly listenPort: number;
+  /** This node's own. */
+  readonly addresses: readonly IpAddress[];
 }
 
 type ServiceDraft = Fields<typeof serviceSchema>;
@@ -35,6 +38,7 @@ export function checkFirewall(draft: FirewallDraft, report: Report): void {
   else {
     new Checks(draft, draft.section, report).run();
     checkHost(hostDraft(draft, draft.section), report);
+    checkNames(namesDraft(draft, draft.section), report);
   }
 }
 
@@ -45,6 +49,17 @@ function hostDraft({ root, peers, listenPort }: FirewallDraft, section: HostDraf
     listenPort,
     peers: new Set(peers.map(({ name }) => name)),
     sites: new Set(Object.keys(section.sites ?? {})),
+  };
+}
+
+function namesDraft({ root, peers, addresses }: FirewallDraft, section: HostDraft['section']): NamesDraft {
+  return {
+    root,
+    section: section.dns,
+    addresses,
+    peers,
+    services: new Map(Object.entries(section.services ?? {})),
+    sites: new Map(Object.entries(section.sites ?? {})),
   };
 }
 

@@ -1,6 +1,9 @@
 // The section `firewall` and the rows of the peers → the policy model. Only for a file without problems.
 
 import type { z } from 'zod';
+import type { IpAddress } from '../../address/ip.ts';
+import { hostPrefix } from '../../address/prefix.ts';
+import { TCP, type Traffic, UDP } from '../../address/traffic.ts';
 import type { Place } from '../../errors.ts';
 import type { HostPolicy } from '../../policy/host.ts';
 import type {
@@ -16,9 +19,11 @@ import type {
   Site,
   Target,
 } from '../../policy/model.ts';
+import type { NamePolicy } from '../../policy/names.ts';
 import type { Path, Report } from '../report.ts';
 import type { InterfaceConfig, peerSchema } from '../schema.ts';
 import { offsetIn, type Tree } from '../tree.ts';
+import { DNS_PORT, namePolicyOf } from './dns.ts';
 import { HOST_KEYS, hostPolicyOf } from './host.ts';
 import type { accessRowSchema, NamedTarget } from './rows.ts';
 import type {
@@ -29,6 +34,13 @@ import type {
   siteSchema,
   Unenforced,
 } from './schema.ts';
+
+/** What a name server is asked by. */
+const QUESTIONS: readonly Traffic[] = [UDP, TCP].map((protocol) => ({
+  protocol,
+  first: DNS_PORT,
+  last: DNS_PORT,
+}));
 
 type Section = z.output<typeof firewallSchema>;
 
@@ -56,6 +68,7 @@ export function firewallOf(source: PolicySource): FirewallConfig {
     network: source.section.network ?? null,
     policy: builder.policy(),
     host: builder.host(),
+    names: builder.names(),
     unenforced: builder.unenforced(),
   };
 }
@@ -89,7 +102,7 @@ class Builder {
       profiles: Object.entries(section.profiles).map(([id, fields]) => this.#profile(id, fields)),
       networks,
       sites: Object.entries(section.sites).map(([peer, fields]) => this.#site(peer, fields)),
-      inbound: this.#inbound(),
+      inbound: [...this.#inbound(), ...this.#questions()],
     };
   }
 
@@ -121,6 +134,18 @@ class Builder {
     });
   }
 
+  /** A node that answers names may be asked. */
+  #questions(): InboundRow[] {
+    if (this.#source.section.dns === undefined) return [];
+    return [{ ...this.#rule(['firewall', 'dns']), from: [{ kind: 'overlay' }], traffic: QUESTIONS }];
+  }
+
+  names(): NamePolicy | null {
+    const { section, report } = this.#source;
+    if (section.dns === undefined) return null;
+    return namePolicyOf(section.dns, section.profiles, this.#rule(['firewall', 'dns']), report.file);
+  }
+
   /** What the file asks for and nothing does yet, in file order within each kind. */
   unenforced(): Unenforced[] {
     const { section, peers } = this.#source;
@@ -129,15 +154,11 @@ class Builder {
       if (isThere) found.push({ place: this.place(path), what });
     };
     note(section.host.backend === 'iptables', ['firewall', 'host', 'backend'], 'the backend iptables');
-    for (const [id, { dns }] of Object.entries(section.services)) {
-      note(dns !== undefined, ['firewall', 'services', id, 'dns'], 'names of services');
-    }
     for (const [id, { rate, quota }] of Object.entries(section.profiles)) {
       note(rate !== undefined, ['firewall', 'profiles', id, 'rate'], 'a rate');
       note(quota !== undefined, ['firewall', 'profiles', id, 'quota'], 'a quota');
     }
-    for (const [id, { dns, exit_relay }] of Object.entries(section.sites)) {
-      note(dns !== undefined, ['firewall', 'sites', id, 'dns'], 'names of sites');
+    for (const [id, { exit_relay }] of Object.entries(section.sites)) {
       note(exit_relay.consume, ['firewall', 'sites', id, 'exit_relay', 'consume'], 'the internet of a site');
     }
     for (const { name, fields } of peers) {
@@ -214,6 +235,22 @@ class Builder {
     };
   }
 
+  /** The rows, and that of the server that this node asks for the names of the site. */
+  #outbound(
+    path: Path,
+    outbound: z.output<typeof siteSchema>['outbound'],
+    server?: IpAddress,
+  ): Site['outbound'] {
+    if (outbound === 'any' || (outbound === 'none' && server === undefined)) return outbound;
+    const rows = (outbound === 'none' ? [] : outbound).map(({ to, ports = [] }, i) => ({
+      ...this.#rule([...path, 'outbound', i]),
+      to,
+      traffic: ports.flat(),
+    }));
+    if (server === undefined) return rows;
+    return [...rows, { ...this.#rule([...path, 'dns']), to: hostPrefix(server), traffic: QUESTIONS }];
+  }
+
   #serviceRefs(services: readonly string[], path: Path): ServiceRef[] {
     return services.map((service, i) => ({ ...this.#rule([...path, i]), service }));
   }
@@ -225,13 +262,7 @@ class Builder {
       peer,
       subnets,
       inbound: this.#serviceRefs(inbound, [...path, 'inbound']),
-      outbound: Array.isArray(outbound)
-        ? outbound.map(({ to, ports = [] }, i) => ({
-            ...this.#rule([...path, 'outbound', i]),
-            to,
-            traffic: ports.flat(),
-          }))
-        : outbound,
+      outbound: this.#outbound(path, outbound, dns?.server),
       outboundRule: this.#rule([...path, 'outbound']),
       providesExit: exit_relay.provide ? this.#rule([...path, 'exit_relay', 'provide']) : null,
       consumesExit: exit_relay.consume,

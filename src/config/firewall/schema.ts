@@ -7,8 +7,10 @@ import { parsePrefix } from '../../address/prefix.ts';
 import type { Place } from '../../errors.ts';
 import type { HostPolicy } from '../../policy/host.ts';
 import type { Policy } from '../../policy/model.ts';
+import type { NamePolicy } from '../../policy/names.ts';
 import { keyFacts, list, text } from '../facts.ts';
 import { parseQuota, parseRate } from './amounts.ts';
+import { dnsSchema, profileDnsSchema } from './dns.ts';
 import { hostSchema, leakGuardSchema, mssSchema, natSchema, processSchema } from './host.ts';
 import { nameOf } from './peer.ts';
 import { accessRowSchema, outboundRowSchema, POLICY_NAME, prefixFacts, traffic } from './rows.ts';
@@ -22,6 +24,8 @@ export interface FirewallConfig {
   readonly policy: Policy;
   /** The rules of the host; null where the section has none of their keys. */
   readonly host: HostPolicy | null;
+  /** null: the node answers no names. */
+  readonly names: NamePolicy | null;
   /** What this version reads but cannot do: such a file may be explained, and is not run. */
   readonly unenforced: readonly Unenforced[];
 }
@@ -76,7 +80,7 @@ export const serviceSchema = z.strictObject({
     }),
   ports: traffic('Its traffic, exact: a grant of the service opens nothing else at its addresses.'),
   dns: text(parseHostName, {
-    description: 'Its name in the DNS of the overlay.',
+    description: 'Its name in the DNS of the overlay. Without it, NAME.DOMAIN.',
     expected: 'the name of a host',
     code: 'ERR_CONFIG_ENDPOINT',
     example: 'files.cell',
@@ -134,6 +138,7 @@ export const profileSchema = z.strictObject({
       code: 'ERR_CONFIG_RATE',
       example: '1mbit',
     }),
+  dns: profileDnsSchema,
 });
 
 export const networkSchema = z.strictObject({
@@ -265,6 +270,7 @@ export const firewallSchema = z.strictObject({
   nat: natSchema,
   process: processSchema,
   mss: mssSchema,
+  dns: dnsSchema.optional(),
 });
 
 function parseFileName(value: string): Parsed<string> {

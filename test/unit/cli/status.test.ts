@@ -57,6 +57,7 @@ function node(name: string, peers: readonly PeerStatus[]): NodeStatus {
     policy: null,
     peers,
     drops: { 'bad-tag': '2', 'no-route': '0' },
+    names: null,
     faults: { 'sendmmsg ENETUNREACH': 3 },
   };
 }

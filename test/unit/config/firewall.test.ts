@@ -189,6 +189,30 @@ describe('what is wrong with the section', () => {
       'sites: {cellb: {subnets: [10.5.0.0/24], outbound: all}}',
       '15:53: firewall.sites.cellb.outbound: "all" is not any, none, or a list of rows, as in [{to: 10.5.0.10, ports: [tcp/443]}] (ERR_CONFIG_GRANT)',
     ],
+    [
+      'dns: {domain: cell, upstream: [9.9.9.9, 10.9.0.1]}',
+      '15:43: firewall.dns.upstream[1]: 10.9.0.1 is this node itself, which would ask itself (ERR_CONFIG_ADDRESS)',
+    ],
+    [
+      'dns: {domain: cell, upstream: [dns.example]}',
+      '15:34: firewall.dns.upstream[0]: "dns.example" is not an address, with a port where that is not 53: an IPv4 address is four numbers, an IPv6 address has colons (ERR_CONFIG_ADDRESS)',
+    ],
+    [
+      'dns: {domain: "ce ll"}',
+      '15:17: firewall.dns.domain: "ce ll" is not the name of a domain: a host name has labels of 1 to 63 letters, digits and hyphens (other alphabets in their xn-- form) (ERR_CONFIG_ENDPOINT)',
+    ],
+    [
+      'dns: {domain: cell, corefile: C, reload: {signal: HUP, pid_file: p}}',
+      '15:53: firewall.dns.reload.signal: "HUP" is not USR1, the one that CoreDNS reloads on (ERR_CONFIG_UNSUPPORTED)',
+    ],
+    [
+      'dns: {domain: cell}\n  services: {a: {addr: 10.9.0.22, ports: [tcp/1], dns: BOB.cell}}',
+      '16:56: firewall.services.a.dns: the name "bob.cell" is taken in FILE:9 (ERR_CONFIG_OVERLAP)',
+    ],
+    [
+      'profiles: {std: {dns: {deny: ["*.a.*"]}}}',
+      '15:33: firewall.profiles.std.dns.deny[0]: "*.a.*" is not a name, or a name after *., or *: a host name has labels of 1 to 63 letters, digits and hyphens (other alphabets in their xn-- form) (ERR_CONFIG_ENDPOINT)',
+    ],
     ['profile: {}', '15:3: firewall.profile: unknown key; did you mean profiles? (ERR_CONFIG_UNKNOWN_KEY)'],
     [
       'network: Home',

@@ -50,6 +50,7 @@ const STATUS: NodeStatus = {
     },
   ],
   drops: { 'bad-tag': '2', 'no-route': '0' },
+  names: { domain: 'cell', addresses: ['10.9.0.1'], questions: { own: '7', refused: '2' } },
   faults: { 'sendmmsg ENETUNREACH': 3 },
 };
 
