@@ -11,7 +11,6 @@ import type { LaneFilter } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import { type Compilation, compile } from '../policy/compile.ts';
 import { STAGES } from '../policy/compiled.ts';
-import type { RulePlace } from '../policy/model.ts';
 import type { Device } from './device.ts';
 import type { PreparedPart, ReloadPart } from './reload.ts';
 
@@ -25,11 +24,11 @@ export interface StartingPolicy {
 }
 
 export function startingPolicy(config: NodeConfig): StartingPolicy {
-  return { compilation: compilationOf(config), ownAddresses: ownAddresses(config) };
+  return { compilation: compilationOf(config, null), ownAddresses: ownAddresses(config) };
 }
 
-function compilationOf({ firewall }: NodeConfig): Compilation | null {
-  return firewall === null ? null : compile(firewall.policy);
+function compilationOf({ firewall }: NodeConfig, former: Compilation | null): Compilation | null {
+  return firewall === null ? null : compile(firewall.policy, former);
 }
 
 /** Every address of this host, in order: those that it has, and those that the file gives it. */
@@ -54,14 +53,12 @@ export class NodeFilter implements ReloadPart, Disposable {
   readonly #nameOf: PeerNames;
   readonly #timer: NodeJS.Timeout;
   #config: NodeConfig;
-  #places: ReadonlyMap<string, RulePlace>;
   #compilation: Compilation | null;
 
   constructor(device: Device, config: NodeConfig, starting: StartingPolicy, nameOf: PeerNames, log: Log) {
     this.#device = device;
     this.#config = config;
     this.#compilation = starting.compilation;
-    this.#places = starting.compilation?.places ?? new Map();
     this.#nameOf = nameOf;
     this.#log = log;
     this.#timer = setInterval(() => void this.#look(), LOOK_MS).unref();
@@ -72,7 +69,8 @@ export class NodeFilter implements ReloadPart, Disposable {
   }
 
   async prepare(from: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
-    const [former, next] = [this.#compilation, compilationOf(to)];
+    const former = this.#compilation;
+    const next = compilationOf(to, former);
     return {
       commit: () => this.#set(to, next),
       rollBack: () => this.#set(from, former),
@@ -85,7 +83,6 @@ export class NodeFilter implements ReloadPart, Disposable {
     await this.#device.setPolicy(compilation?.policy ?? null);
     this.#config = config;
     this.#compilation = compilation;
-    this.#places = compilation?.places ?? new Map();
   }
 
   /** null: the file has no section `firewall`, and everything passes. */
@@ -121,7 +118,7 @@ export class NodeFilter implements ReloadPart, Disposable {
   }
 
   #placeOf(rule: string): string | null {
-    const place = this.#places.get(rule);
+    const place = this.#compilation?.places.get(rule);
     return place === undefined ? null : `${place.file}:${place.line}:${place.column}`;
   }
 

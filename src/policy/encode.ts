@@ -99,6 +99,8 @@ class Records {
 class Parts {
   readonly #numbers = new Map<string, number>();
   readonly #written = new Map<string, Uint8Array>();
+  /** What each was written from: the same object again needs no second look. */
+  readonly #sources = new Map<string, object>();
   readonly #free: number[] = [];
   #next: number;
   readonly #dropKind: number;
@@ -117,8 +119,15 @@ class Parts {
     return number;
   }
 
-  /** The part is `records` from now on. Returns them, or null if it was so before. */
-  write(name: string, records: Uint8Array): Uint8Array | null {
+  /** The part is what `encode` makes of `source` from now on. Returns its records, or null if it was so before. */
+  write<T extends object>(
+    name: string,
+    source: T,
+    encode: (number: number, source: T) => Uint8Array,
+  ): Uint8Array | null {
+    if (this.#sources.get(name) === source) return null;
+    this.#sources.set(name, source);
+    const records = encode(this.number(name), source);
     const former = this.#written.get(name);
     if (former !== undefined && isSame(former, records)) return null;
     this.#written.set(name, records);
@@ -132,6 +141,7 @@ class Parts {
       const number = this.number(name);
       records.begin(this.#dropKind).word(4, number);
       this.#written.delete(name);
+      this.#sources.delete(name);
       this.#numbers.delete(name);
       this.#free.push(number);
     }
@@ -152,6 +162,8 @@ export class PolicyEncoder {
   readonly #rules = new Map<RuleName, number>();
   readonly #ruleNames = new Map<number, RuleName>();
   #nextRule = 1;
+  /** So many names may be known before those in use are counted again. */
+  #mostRules = 0;
   #denial: CompiledPolicy['denial'] = 'drop';
   /** Records of prefixes that belong to no part. */
   #notInternet = new Uint8Array();
@@ -171,18 +183,10 @@ export class PolicyEncoder {
     };
     this.#denial = policy.denial;
     add(this.#header(false));
-    for (const [name, rules] of policy.ruleSets) {
-      add(this.#ruleSets.write(name, this.#ruleSet(this.#ruleSets.number(name), rules)));
-    }
-    for (const [name, network] of policy.networks) {
-      add(this.#networks.write(name, this.#network(this.#networks.number(name), network)));
-    }
-    for (const [name, subject] of policy.subjects) {
-      add(this.#subjects.write(name, this.#subject(this.#subjects.number(name), subject)));
-    }
-    for (const [name, peer] of policy.peers) {
-      add(this.#peers.write(name, this.#peer(this.#peers.number(name), peer)));
-    }
+    for (const [name, rules] of policy.ruleSets) add(this.#ruleSets.write(name, rules, this.#ruleSet));
+    for (const [name, network] of policy.networks) add(this.#networks.write(name, network, this.#network));
+    for (const [name, subject] of policy.subjects) add(this.#subjects.write(name, subject, this.#subject));
+    for (const [name, peer] of policy.peers) add(this.#peers.write(name, peer, this.#peer));
     const notInternet = prefixes(KIND.notInternet, policy.notInternet);
     if (!isSame(notInternet, this.#notInternet)) add(notInternet);
     this.#notInternet = notInternet;
@@ -223,11 +227,11 @@ export class PolicyEncoder {
       .all();
   }
 
-  #ruleSet(number: number, rules: readonly CompiledRule[]): Uint8Array {
+  readonly #ruleSet = (number: number, rules: readonly CompiledRule[]): Uint8Array => {
     const records = new Records().begin(KIND.ruleSet).word(4, number);
     for (const rule of rules) this.#putRule(records, rule);
     return records.all();
-  }
+  };
 
   #putRule(records: Records, { rule, action, legs, to, from, protocol, ports }: CompiledRule): void {
     records
@@ -242,16 +246,16 @@ export class PolicyEncoder {
     if (ports !== undefined) records.byte(9, 1).half(10, ports[0]).half(12, ports[1]);
   }
 
-  #network(number: number, { rule, isStrict }: CompiledNetwork): Uint8Array {
+  readonly #network = (number: number, { rule, isStrict }: CompiledNetwork): Uint8Array => {
     return new Records()
       .begin(KIND.network)
       .byte(1, isStrict ? 1 : 0)
       .word(4, number)
       .word(8, this.#ruleNumber(rule))
       .all();
-  }
+  };
 
-  #subject(number: number, subject: CompiledSubject): Uint8Array {
+  readonly #subject = (number: number, subject: CompiledSubject): Uint8Array => {
     const byRow = (rule: RuleName | null): number => (rule === null ? 0 : this.#ruleNumber(rule));
     const records = new Records()
       .begin(KIND.subject)
@@ -266,9 +270,9 @@ export class PolicyEncoder {
     for (const prefix of subject.addresses) records.begin(KIND.itsAddress).prefix(1, 32, prefix);
     for (const prefix of subject.behind) records.begin(KIND.itsNetworkBehind).prefix(1, 32, prefix);
     return records.all();
-  }
+  };
 
-  #peer(number: number, { publicKey, subject, sites }: CompiledPeer): Uint8Array {
+  readonly #peer = (number: number, { publicKey, subject, sites }: CompiledPeer): Uint8Array => {
     const records = new Records()
       .begin(KIND.peer)
       .word(4, number)
@@ -277,7 +281,7 @@ export class PolicyEncoder {
     for (const site of sites)
       records.begin(KIND.itsSite).prefix(1, 32, site.prefix).word(8, this.#subjects.number(site.subject));
     return records.all();
-  }
+  };
 
   #ruleNumber(name: RuleName): number {
     const known = this.#rules.get(name);
@@ -290,13 +294,15 @@ export class PolicyEncoder {
 
   /** A number is never given to another name: a counter of the core may still speak of it. */
   #forgetRules({ ruleSets, networks, subjects }: CompiledPolicy): void {
+    if (this.#rules.size <= this.#mostRules) return; // counting those in use takes longer than one peer's change
     const inUse = new Set<RuleName | null>();
     for (const rules of ruleSets.values()) for (const { rule } of rules) inUse.add(rule);
     for (const { rule } of networks.values()) inUse.add(rule);
     for (const { reachesPeers, reachesNode, internet } of subjects.values()) {
       inUse.add(reachesPeers).add(reachesNode).add(internet);
     }
-    if (this.#rules.size <= 2 * inUse.size + MOST_STALE_RULES) return;
+    this.#mostRules = 2 * inUse.size + MOST_STALE_RULES;
+    if (this.#rules.size <= this.#mostRules) return;
     for (const [name, number] of this.#rules) {
       if (inUse.has(name)) continue;
       this.#rules.delete(name);

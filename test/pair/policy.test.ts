@@ -267,12 +267,8 @@ test('profiles, services, peers and the internet; a peer without a profile has n
   const pinged = async (host: Host, number: number, version: number): Promise<number> =>
     (await ping(host, at(VIPS, number, version), { waitMs: 300 })).received;
   for (const version of [4, 6]) {
-    const counts = [
-      pinged(net.alice, 5, version),
-      pinged(net.alice, 6, version),
-      pinged(net.bob, 5, version),
-    ];
-    expect(await Promise.all(counts)).toEqual([3, 0, 0]);
+    expect(await ping(net.alice, at(VIPS, 5, version))).toMatchObject({ received: 3 });
+    expect(await Promise.all([pinged(net.alice, 6, version), pinged(net.bob, 5, version)])).toEqual([0, 0]);
   }
 });
 
