@@ -5,10 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { renderEndpoint } from '../address/endpoint.ts';
 import { renderIp } from '../address/ip.ts';
 import { renderInterface, renderPrefix } from '../address/prefix.ts';
-import type { Policy } from '../policy/model.ts';
-import type { NamePattern, NamePolicy } from '../policy/names.ts';
-import { HOST_ROWS } from './firewall/host-diff.ts';
-import type { FirewallConfig } from './firewall/schema.ts';
+import type { PolicyText } from './firewall/policy-text.ts';
 import { renderPublicKey } from './key.ts';
 import { renderListen } from './listen.ts';
 import { OFFLOAD_KEYS, OFFLOADS } from './offloads.ts';
@@ -70,14 +67,6 @@ const LOGGING: readonly Row<LoggingConfig>[] = [
   { key: 'level', values: ({ level }) => (level === null ? [] : [level]) },
 ];
 
-const NAMES: readonly Row<NamePolicy>[] = [
-  { key: 'domain', values: ({ domain }) => [domain] },
-  {
-    key: 'upstream',
-    values: ({ upstream }) => upstream.map((one) => renderEndpoint({ kind: 'address', zone: null, ...one })),
-  },
-];
-
 /**
  * What `after` says that `before` does not, in the order of the file; peers that are gone come before those that came.
  * @param hasOtherPresharedKey of a peer, by its name in `after`, that has one in both: whether it is another
@@ -92,60 +81,17 @@ export function diffConfigs(
     ...diffPeers(before.peers, after.peers, hasOtherPresharedKey),
     ...diffSection(['metrics'], METRICS, before.metrics, after.metrics),
     ...diffSection(['logging'], LOGGING, before.logging, after.logging),
-    ...diffSection(['firewall'], HOST_ROWS, before.firewall?.host ?? null, after.firewall?.host ?? null),
-    ...diffFirewalls(before.firewall, after.firewall),
-    ...diffSection(['firewall', 'dns'], NAMES, namesOf(before), namesOf(after)),
-    ...diffDenied(namesOf(before), namesOf(after)),
+    ...diffPolicy(before.policyText, after.policyText),
   ];
 }
 
-/** Names that profiles deny, which are no part of the policy for packets. */
-function diffDenied(before: NamePolicy | null, after: NamePolicy | null): ConfigChange[] {
-  const profiles = new Set([...(before?.denied.keys() ?? []), ...(after?.denied.keys() ?? [])]);
-  return [...profiles].flatMap((id) => {
-    const row: Row<NamePolicy> = {
-      key: 'deny',
-      values: ({ denied }) => (denied.get(id) ?? []).map(renderPattern),
-    };
-    return diffSection(['firewall', 'profiles', id, 'dns'], [row], before, after);
-  });
-}
-
-function renderPattern({ name, isBelow }: NamePattern): string {
-  if (!isBelow) return name;
-  return name === '' ? '*' : `*.${name}`;
-}
-
-/** The policy by its parts: what is different in one is for `ringfence explain`. */
-function diffFirewalls(before: FirewallConfig | null, after: FirewallConfig | null): ConfigChange[] {
-  const path = ['firewall'];
-  if (before === null || after === null) {
-    return before === after ? [] : [change(path, before ? ['a policy'] : [], after ? ['a policy'] : [])];
-  }
-  const [former, present] = [policyParts(before.policy), policyParts(after.policy)];
-  const names = new Set([...former.keys(), ...present.keys()]);
-  return [...names].flatMap((name) => {
-    const [was, is] = [former.get(name), present.get(name)];
-    if (was === is) return [];
-    const removed = was === undefined ? [] : ['the former rows'];
-    return [{ path: name, removed, added: is === undefined ? [] : ['other rows'], isLive: true }];
-  });
-}
-
-/** Each part as one text, in which it makes no difference where a row stands. */
-function policyParts(policy: Policy): Map<string, string> {
-  const { action, peers, services, profiles, networks, sites, inbound } = policy;
-  const named = [...peers.map(({ rule, ...rows }) => ({ ...rows, name: rule.name })), ...services];
-  const parts = [
-    { name: 'firewall.action', action },
-    { name: 'firewall.inbound', inbound },
-    ...named,
-    ...profiles,
-    ...networks,
-    ...sites,
+/** The keys that are gone come first. */
+function diffPolicy(before: PolicyText, after: PolicyText): ConfigChange[] {
+  const gone = [...before].filter(([path]) => !after.has(path));
+  return [
+    ...gone.map(([path, values]) => ({ path, removed: values, added: [], isLive: true })),
+    ...[...after].flatMap(([path, values]) => diffValues(path, before.get(path) ?? [], values)),
   ];
-  const withoutPlace = (key: string, value: unknown): unknown => (key === 'place' ? undefined : value);
-  return new Map(parts.map((part) => [part.name, JSON.stringify(part, withoutPlace)]));
 }
 
 /** A peer is who has its name; one whose key has another name now was renamed. */
@@ -196,17 +142,22 @@ function diffSection<Section>(
     section === null ? [] : row.values(section);
   return rows.flatMap((row) => {
     const [former, present] = [valuesOf(row, before), valuesOf(row, after)];
-    if (former.length === present.length && former.every((value, i) => value === present[i])) return [];
-    const removed = former.filter((value) => !present.includes(value));
-    const added = present.filter((value) => !former.includes(value));
-    const isOrder = removed.length === 0 && added.length === 0;
-    const [from, to] = isOrder ? [former, present] : [removed, added];
-    return [change([...path, row.key], from, to, row.needsRestart !== true)];
+    return diffValues(renderPath([...path, row.key]), former, present, row.needsRestart !== true);
   });
 }
 
-function namesOf({ firewall }: NodeConfig): NamePolicy | null {
-  return firewall?.names ?? null;
+/** What both have is left out, unless all that is different is the order. */
+function diffValues(
+  path: string,
+  before: readonly string[],
+  after: readonly string[],
+  isLive = true,
+): ConfigChange[] {
+  if (before.length === after.length && before.every((value, i) => value === after[i])) return [];
+  const removed = before.filter((value) => !after.includes(value));
+  const added = after.filter((value) => !before.includes(value));
+  const isOrder = removed.length === 0 && added.length === 0;
+  return [{ path, removed: isOrder ? before : removed, added: isOrder ? after : added, isLive }];
 }
 
 function summary(peer: PeerConfig): string[] {
@@ -216,13 +167,8 @@ function summary(peer: PeerConfig): string[] {
   });
 }
 
-function change(
-  path: readonly string[],
-  removed: readonly string[],
-  added: readonly string[],
-  isLive = true,
-): ConfigChange {
-  return { path: renderPath(path), removed, added, isLive };
+function change(path: readonly string[], removed: readonly string[], added: readonly string[]): ConfigChange {
+  return { path: renderPath(path), removed, added, isLive: true };
 }
 
 function keepaliveText(seconds: number): string {

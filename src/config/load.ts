@@ -8,6 +8,7 @@ import type { Place } from '../errors.ts';
 import { checkDraft, type Draft, type PeerDraft } from './checks.ts';
 import { withIncluded } from './firewall/include.ts';
 import { firewallOf } from './firewall/policy.ts';
+import { policyTextOf } from './firewall/policy-text.ts';
 import { firewallSchema } from './firewall/schema.ts';
 import { checkShadows } from './firewall/shadows.ts';
 import { publicKeyOf, wipe } from './key.ts';
@@ -176,6 +177,7 @@ function configOf(draft: Draft, report: Report): NodeConfig {
             interface: name,
             listenPort: listen_port,
           }),
+    policyText: policyTextOf(draft.root),
     places: placesOf(draft, report),
   };
 }

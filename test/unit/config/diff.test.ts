@@ -1,7 +1,9 @@
 // What is different between two files of a node, key by key.
 
+import { writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { type ConfigChange, diffConfigs } from '../../../src/config/diff.ts';
+import { loadDocument } from '../../../src/config/load.ts';
 import { ConfigFolder, INTERFACE, KEYS } from './files.ts';
 
 const FILE = `${INTERFACE}  listen_port: 51820
@@ -86,3 +88,32 @@ test('what says the same is no change: other words, comments, the order of peers
   expect(diff(other)).toEqual([]);
   expect(diff((text) => `${text}logging: {}\n`, true)).toEqual([]);
 });
+
+test('the policy: each key on its own, rows by their number, wherever they stand', () => {
+  using folder = new ConfigFolder();
+  const policy = `services:
+    files: {addr: 10.9.0.22, ports: [tcp/443]}
+  profiles:
+    std: {services: [files], allow: [{to: 10.5.0.0/24, ports: [tcp/22]}]}
+`;
+  const before = loadDocument(write(folder, `${FILE}firewall:\n  version: 1\n  ${policy}`));
+  const other = policy.replace('tcp/443', 'tcp/443, tcp/80').replace('10.5.0.0/24', '10.6.0.0/24');
+  const moved = `firewall:\n  version: 1\n  ${other}${FILE.replace('    addresses: [10.9.0.3]', '    addresses: [10.9.0.3]\n    profile: std')}`;
+  const after = loadDocument(write(folder, moved));
+  const paths = diffConfigs(before, after, () => false);
+  expect(paths).toEqual([
+    { path: 'firewall.services.files.ports', removed: [], added: ['tcp/80'], isLive: true },
+    {
+      path: 'firewall.profiles.std.allow[0].to',
+      removed: ['10.5.0.0/24'],
+      added: ['10.6.0.0/24'],
+      isLive: true,
+    },
+    { path: 'peers.bob.profile', removed: [], added: ['std'], isLive: true },
+  ]);
+});
+
+function write(folder: ConfigFolder, text: string): string {
+  writeFileSync(folder.file, text);
+  return folder.file;
+}
