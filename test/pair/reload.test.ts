@@ -1,10 +1,12 @@
 // A node takes another file while it runs: what is different is applied whole or not at all, and nobody is disconnected.
 
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import type { ConfigChange } from '../../src/config/diff.ts';
-import { askNode } from '../../src/control/node-socket.ts';
 import { networkState } from '../support/host-state.ts';
 import { generateKeyPair } from '../support/keys.ts';
 import { type NodeFile, OVERLAY, type PeerFile } from '../support/node-process.ts';
@@ -191,8 +193,17 @@ test('what needs a restart is refused at its place; of two at once, one is told'
   );
   expect(await pair.left.command('diff', pair.left.files.configFile)).toContain('(needs a restart)');
   expect((await pair.left.status()).interface.mtu).toBe(1420);
-  await write(first);
-  const ask = (): Promise<unknown> =>
-    askNode(pair.left.files.runDirectory, 'rf-left', { request: 'reload' }).catch((error: unknown) => error);
-  expect(await Promise.all([ask(), ask()])).toEqual([[], expect.objectContaining({ code: 'ERR_NODE_BUSY' })]);
+  await write({ ...first, interface: { ...first.interface, mtu: 1300 } });
+  // Both questions are there when the node looks: it was stopped while they were put.
+  const { pid } = await pair.left.status();
+  process.kill(pid, 'SIGSTOP');
+  const clients = [connect(pair.left.socket), connect(pair.left.socket)];
+  const answers = clients.map((client) => text(client));
+  await Promise.all(clients.map((client) => once(client, 'connect')));
+  for (const client of clients) client.write('{"request":"reload"}\n');
+  process.kill(pid, 'SIGCONT');
+  const [one = '', other = ''] = (await Promise.all(answers)).sort();
+  expect(one).toContain('interface.mtu');
+  expect(JSON.parse(other)).toMatchObject({ error: { code: 'ERR_NODE_BUSY' } });
+  await restore();
 });
