@@ -2,7 +2,7 @@
 // node of ours. The keys are made here and in the node, each where it is needed: none goes over the control socket.
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Endpoint, parseEndpoint } from '../address/endpoint.ts';
 import { type IpInterface, networkOf, parseInterface, renderPrefix } from '../address/prefix.ts';
 import {
@@ -47,7 +47,11 @@ export function registerInvite(program: Command): void {
     )
     .argument('[name]', 'what the new node is called here')
     .option('--interface <iface>', 'the interface of the node that invites, where several run')
-    .option('--expires <time>', 'how long it is good: 90s, 30m, 24h, 7d', parseDuration, 24 * 3600)
+    .addOption(
+      new Option('--expires <time>', 'how long it is good: 90s, 30m, 24h, 7d')
+        .argParser(parseDuration)
+        .default(24 * 3600, '24h'),
+    )
     .option(
       '--endpoint <endpoint>',
       'where this node is reached, repeated for more (default: the addresses of this host)',

@@ -49,6 +49,7 @@ Examples:
   ringfence check ringfence.yaml     say what is wrong with it, line by line
   ringfence run ringfence.yaml       bring the node up, until Ctrl-C or SIGTERM
   ringfence up wg0                   bring up /etc/wireguard/wg0.conf as wg-quick does
+  ringfence invite bob               a file with which a new machine can join, once: there, ringfence join bob.yaml
   ringfence status                   show what runs on this host, by peer name
   ringfence reload rf0               have it read its file again; nobody is disconnected
   ringfence [-f] wg0                 an interface for \`wg\` and wg-quick to configure; -f stays in the foreground

@@ -96,7 +96,7 @@ test('not fine: every problem, and 2', async () => {
     code: 2,
     stdout: '',
     stderr: `ringfence.yaml:5:8: interface.mtu: 1 is not auto, or a number from 576 to 65455 (ERR_CONFIG_MTU)
-ringfence.yaml:6:3: interface.colour: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, offloads (ERR_CONFIG_UNKNOWN_KEY)
+ringfence.yaml:6:3: interface.colour: unknown key; known here: name, private_key_file, addresses, listen_port, mtu, table, offloads (ERR_CONFIG_UNKNOWN_KEY)
 `,
   });
 });
