@@ -32,9 +32,9 @@ export interface HostState {
  * @throws FirewallError when nft does not answer
  */
 export async function detect(commands: Commands, own: string): Promise<HostState> {
-  const chains = parseNftList(await commands.run('detect', 'nft', ['-j', 'list', 'chains'])).chains.filter(
-    ({ family, table }) => !(family === 'inet' && table === own),
-  );
+  const chains = parseNftList(
+    await commands.run('detect', 'nft', ['-j', '-t', 'list', 'chains']),
+  ).chains.filter(({ family, table }) => !(family === 'inet' && table === own));
   const candidates = chains.filter(({ hook }) => hook === 'input' || hook === 'forward');
   const dropping: DroppingChain[] = [];
   for (const base of candidates) {
@@ -76,7 +76,7 @@ function managersOf(chains: readonly NftChain[]): HostState['managers'] {
 
 /** Whether the last word of a chain, or of a chain it always jumps to, is a drop or reject of everything. */
 async function endsInDrop(commands: Commands, { family, table, name }: NftChain): Promise<boolean> {
-  const listed = await commands.try('nft', ['-j', 'list', 'table', family, table]);
+  const listed = await commands.try('nft', ['-j', '-t', 'list', 'table', family, table]);
   const { rules } = parseNftList(listed.stdout);
   const isFinal = (chain: string, depth: number): boolean =>
     depth < 8 &&

@@ -6,14 +6,24 @@ import { execa } from 'execa';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 
+/** Something happened to the table, or may have. */
+export interface TableChange {
+  /** Whether it may be put back; else it is only looked at. */
+  readonly mayAct: boolean;
+  /** Whether elements of its sets were added or deleted. */
+  readonly ofElements: boolean;
+}
+
 export interface RulesetGuardOptions {
   /** The table of ours, in family `inet`. */
   readonly table: string;
   /** How the comments of our rules in chains of others begin. */
   readonly mark: string;
   readonly log: Log;
-  /** Puts the table back where it is not as we left it, and says whether it was not. `mayAct`: else it only says. */
-  readonly restoreTable: (mayAct: boolean) => Promise<boolean>;
+  /** Puts the table back where it is not as we left it, and says whether it was not. */
+  readonly restoreTable: (change: TableChange) => Promise<boolean>;
+  /** Makes a change that amounts to none: a monitor that listens tells of it. */
+  readonly ping: () => Promise<void>;
   /** Puts openings back where they are missing, and says whether any was. */
   readonly restoreOpenings: () => Promise<boolean>;
 }
@@ -27,10 +37,12 @@ const FIRST_PAUSE_MS = 2_000;
 const LAST_PAUSE_MS = 60_000;
 /** The monitor dies when events overrun its socket (ENOBUFS): it is started again, and what it missed is looked at. */
 const MONITOR_RETRY_MS = 500;
+/** It is asked so often whether it listens, and a start waits no longer than that. */
+const PING_MS = 20;
+const LISTEN_LIMIT_MS = 5_000;
 
 /** A line of the monitor about what a table holds. An `update` of a dynamic set is no business of ours. */
-const TOUCH =
-  /^(?:add|insert|replace|delete|destroy) (?:table|chain|rule|set|map|element|counter) inet (\S+)/;
+const TOUCH = /^(?:add|insert|replace|delete|destroy) (table|chain|rule|set|map|element|counter) inet (\S+)/;
 
 export class RulesetGuard implements AsyncDisposable {
   readonly #options: RulesetGuardOptions;
@@ -45,8 +57,12 @@ export class RulesetGuard implements AsyncDisposable {
   #settling: NodeJS.Timeout | null = null;
   #resting: NodeJS.Timeout | null = null;
   #running: Promise<void> = Promise.resolve();
-  /** The lines of a generation that has not ended. */
+  readonly #listening = Promise.withResolvers<void>();
+  /** Whether the monitor that runs has told anything. */
+  #hasHeard = false;
+  /** What the lines of a generation that has not ended are about. */
   #touchesTable = false;
+  #touchesElements = false;
 
   private constructor(options: RulesetGuardOptions) {
     this.#options = options;
@@ -56,6 +72,7 @@ export class RulesetGuard implements AsyncDisposable {
   static async start(options: RulesetGuardOptions): Promise<RulesetGuard> {
     const guard = new RulesetGuard(options);
     guard.#running = guard.#monitor();
+    await Promise.race([guard.#listening.promise, guard.#pause(LISTEN_LIMIT_MS)]);
     return guard;
   }
 
@@ -82,33 +99,50 @@ export class RulesetGuard implements AsyncDisposable {
         cancelSignal: signal,
         env: { LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
       });
-      // What happened before it listened.
-      this.#do(async () => await this.#restoreTable('somebody'));
+      this.#hasHeard = false;
+      const listening = this.#awaitMonitor();
       for await (const line of createInterface({ input: child.stdout })) this.#read(line);
       await child;
+      this.#hasHeard = true; // or never will
+      await listening;
       if (!signal.aborted) await this.#pause(MONITOR_RETRY_MS);
     }
   }
 
+  /** Until it listens, nothing is noticed: then what may have happened before is looked at. */
+  async #awaitMonitor(): Promise<void> {
+    while (!this.#hasHeard && !this.#end.signal.aborted) {
+      await this.#options.ping().catch(() => undefined);
+      await this.#pause(PING_MS);
+    }
+    this.#do(async () => await this.#restoreTable('somebody', true));
+    this.#listening.resolve();
+  }
+
   #read(line: string): void {
+    this.#hasHeard = true;
     const { table } = this.#options;
     const [, pid = '', program = ''] = /^# new generation \d+ by process (\d+) \((.*)\)/.exec(line) ?? [];
     if (pid === '') {
-      if (TOUCH.exec(line)?.[1] === table) this.#touchesTable = true;
+      const [, kind, name] = TOUCH.exec(line) ?? [];
+      if (name !== table) return;
+      this.#touchesTable = true;
+      this.#touchesElements ||= kind === 'element';
       return;
     }
-    const isTouched = this.#touchesTable;
+    const [isTouched, ofElements] = [this.#touchesTable, this.#touchesElements];
     this.#touchesTable = false;
+    this.#touchesElements = false;
     const who = `${program} (process ${pid})`;
-    if (isTouched) this.#do(async () => await this.#restoreTable(who));
+    if (isTouched) this.#do(async () => await this.#restoreTable(who, ofElements));
     this.#settle(who);
   }
 
-  async #restoreTable(who: string): Promise<void> {
+  async #restoreTable(who: string, ofElements: boolean): Promise<void> {
     const { log, table } = this.#options;
     if (this.#resting !== null) return;
     const isFight = this.#isFight();
-    if (!(await this.#options.restoreTable(!isFight))) return;
+    if (!(await this.#options.restoreTable({ mayAct: !isFight, ofElements }))) return;
     if (isFight) return this.#rest(who);
     this.#restored += 1;
     this.#lastMs = performance.now();
@@ -126,7 +160,7 @@ export class RulesetGuard implements AsyncDisposable {
     this.#resting = setTimeout(() => {
       this.#resting = null;
       this.#times = [];
-      this.#do(async () => await this.#restoreTable(who));
+      this.#do(async () => await this.#restoreTable(who, true));
     }, this.#pauseMs);
   }
 

@@ -10,7 +10,7 @@ import type { HostPolicy } from '../policy/host.ts';
 import { Commands } from './commands.ts';
 import { type HostState as Detected, detect } from './detect.ts';
 import type { HostFacts } from './facts.ts';
-import { RulesetGuard } from './guard.ts';
+import { RulesetGuard, type TableChange } from './guard.ts';
 import { HostState, readSysctl } from './host-state.ts';
 import { type OpeningResult, Openings, remedyFor } from './openings.ts';
 import { backends } from './render-nat.ts';
@@ -259,13 +259,14 @@ export class HostFirewall {
       table: this.#table.name,
       mark: ruleComment(this.#policy.network),
       log: this.#log,
-      restoreTable: async (mayAct) => await this.#alone(async () => await this.#restoreTable(mayAct)),
+      ping: async () => await this.#alone(async () => await this.#table.ping()),
+      restoreTable: async (change) => await this.#alone(async () => await this.#restoreTable(change)),
       restoreOpenings: async () => await this.#alone(async () => await this.#restoreOpenings()),
     });
   }
 
-  async #restoreTable(mayAct: boolean): Promise<boolean> {
-    if (await this.#table.isIntact()) return false;
+  async #restoreTable({ mayAct, ofElements }: TableChange): Promise<boolean> {
+    if (await this.#table.isIntact(ofElements)) return false;
     if (mayAct) await this.#table.replace(this.#ruleset);
     return true;
   }

@@ -104,7 +104,7 @@ export class Openings {
 
   async #ownNftRules(): Promise<NftRule[]> {
     const mark = `${ruleComment(this.#network)}:`;
-    const { stdout } = await this.#commands.try('nft', ['-j', 'list', 'ruleset']);
+    const { stdout } = await this.#commands.try('nft', ['-j', '-t', 'list', 'ruleset']);
     return parseNftList(stdout).rules.filter(({ comment }) => comment?.startsWith(mark) === true);
   }
 

@@ -26,8 +26,10 @@ export class NftTable {
   readonly #commands: Commands;
   /** What its counters had counted when that was last asked, so that a table somebody flushed goes on counting. */
   #totals = new Map<string, Total>();
-  /** Of the host's listing right after our last change; null before there was one. */
-  #listed: string | null = null;
+  /** Of the host's listing without elements right after our last change; null before there was one. */
+  #rules: string | null = null;
+  /** The same with elements, which takes as long as there are many. */
+  #elements: Promise<string | null> = Promise.resolve(null);
 
   constructor(commands: Commands, name: string) {
     this.#commands = commands;
@@ -58,18 +60,28 @@ export class NftTable {
     await this.remember();
   }
 
+  /** A change that the kernel tells of, and that leaves everything as it was. */
+  async ping(): Promise<void> {
+    const chain = `inet ${this.name} rf_ping`;
+    await this.#commands.run('apply', 'nft', ['-f', '-'], `add chain ${chain}\ndelete chain ${chain}\n`);
+  }
+
   /** Takes what is there for what we have made. To be called after every change of ours. */
   async remember(): Promise<void> {
-    this.#listed = await this.#digest();
+    this.#rules = await this.#digest(['-s', '-t']);
+    this.#elements = this.#digest(['-s']);
   }
 
   /**
-   * Whether the table is as we left it. Which process changed it would not say that: the kernel counts processes from the
-   * outside of containers.
+   * Whether the table is as we left it; `andElements`: its sets, too. Which process changed it would not say that: the
+   * kernel counts processes from the outside of containers.
    */
-  async isIntact(): Promise<boolean> {
-    const listed = await this.#digest();
-    return listed !== null && listed === this.#listed;
+  async isIntact(andElements: boolean): Promise<boolean> {
+    const rules = await this.#digest(['-s', '-t']);
+    if (rules === null || rules !== this.#rules) return false;
+    if (!andElements) return true;
+    const [left, present] = await Promise.all([this.#elements, this.#digest(['-s'])]);
+    return present === left;
   }
 
   /** The host's own listing; null where there is no such table. */
@@ -101,8 +113,8 @@ export class NftTable {
     this.#totals = new Map();
   }
 
-  async #digest(): Promise<string | null> {
-    const { ok, stdout } = await this.#commands.try('nft', ['-s', 'list', 'table', 'inet', this.name]);
+  async #digest(options: readonly string[]): Promise<string | null> {
+    const { ok, stdout } = await this.#commands.try('nft', [...options, 'list', 'table', 'inet', this.name]);
     return ok ? createHash('sha256').update(stdout).digest('hex') : null;
   }
 
