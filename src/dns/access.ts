@@ -4,7 +4,7 @@
 
 import { compareIps, type IpAddress, renderIp } from '../address/ip.ts';
 import { contains, type IpPrefix } from '../address/prefix.ts';
-import { MOST_PORT, type Traffic } from '../address/traffic.ts';
+import { MOST_PORT, renderTraffic, type Traffic } from '../address/traffic.ts';
 import { Evaluator } from '../policy/evaluate.ts';
 import type { AccessRow, Policy, PolicyPeer, Profile, Site, Target } from '../policy/model.ts';
 import type { NamePattern, NamePolicy } from '../policy/names.ts';
@@ -73,8 +73,8 @@ export class Access {
   }
 
   /** Whether the asker may know that there is such a name, and what it leads to. */
-  mayLearn(asker: Asker, { name, addresses }: OverlayName): boolean {
-    return !this.isDenied(asker, name) && addresses.some((address) => this.mayReach(asker, address));
+  mayLearn(asker: Asker, { name, addresses, traffic }: OverlayName): boolean {
+    return !this.isDenied(asker, name) && addresses.some((one) => this.mayReach(asker, one, traffic));
   }
 
   /** None for a site, whatever the profile of the peer that carries it. */
@@ -83,16 +83,16 @@ export class Access {
     return this.#policy.profiles.find(({ id }) => id === asker.peer.profile) ?? null;
   }
 
-  /** Whether any packet of the asker to this address would pass. */
-  mayReach(asker: Asker, destination: IpAddress): boolean {
+  /** Whether any packet of the asker to this address would pass, or of this traffic where it is given. */
+  mayReach(asker: Asker, destination: IpAddress, traffic: readonly Traffic[] | null = null): boolean {
     // Packets of a peer to itself never come here, but it may know its own name.
     if (asker.kind === 'self' || this.#peerAt(destination) === asker.peer) return true;
-    const key = `${renderIp(asker.source)} ${renderIp(destination)}`;
+    const of = traffic?.map(renderTraffic).join() ?? '';
+    const key = `${renderIp(asker.source)} ${renderIp(destination)} ${of}`;
     const remembered = this.#remembered.get(key);
     if (remembered !== undefined) return remembered;
-    const isReachable = trafficEdges(this.#rowsOf(asker)).some((one) =>
-      this.#passes(asker, destination, one),
-    );
+    const edges = trafficEdges(this.#rowsOf(asker), traffic);
+    const isReachable = edges.some((one) => this.#passes(asker, destination, one));
     if (this.#remembered.size >= REMEMBERED_LIMIT) this.#remembered.clear();
     this.#remembered.set(key, isReachable);
     return isReachable;
@@ -189,9 +189,9 @@ interface TrafficPoint {
 
 /**
  * Protocols and ports to try. What is allowed is a union of ranges less a union of ranges: if there is any of it, then
- * also where a range that allows begins, or right behind one that denies.
+ * also where a range that allows begins, or right behind one that denies; or, of given traffic, where that begins.
  */
-function trafficEdges({ granted, denied }: Rows): TrafficPoint[] {
+function trafficEdges({ granted, denied }: Rows, wanted: readonly Traffic[] | null): TrafficPoint[] {
   const begins = granted.flatMap(({ traffic }) =>
     traffic.map(({ protocol, first }) => ({ protocol, port: first })),
   );
@@ -199,7 +199,11 @@ function trafficEdges({ granted, denied }: Rows): TrafficPoint[] {
     traffic.flatMap(({ protocol, last }) => (last < MOST_PORT ? [{ protocol, port: last + 1 }] : [])),
   );
   const protocols = new Set([...begins, ...ends].map(({ protocol }) => protocol).concat(UNNAMED_PROTOCOL));
-  return [...begins, ...ends, ...Array.from(protocols, (protocol) => ({ protocol, port: 0 }))];
+  const edges = [...begins, ...ends, ...Array.from(protocols, (protocol) => ({ protocol, port: 0 }))];
+  if (wanted === null) return edges;
+  const isWanted = ({ protocol, port }: TrafficPoint): boolean =>
+    wanted.some((one) => one.protocol === protocol && one.first <= port && port <= one.last);
+  return [...wanted.map(({ protocol, first }) => ({ protocol, port: first })), ...edges.filter(isWanted)];
 }
 
 /** Addresses of these networks to try, chosen as `trafficEdges` does. */

@@ -113,7 +113,7 @@ export class Resolver {
       case 'address': {
         const names = place.names.filter((named) => this.#mayLearn(asker, named));
         if (place.names.length === 0) return own({ rcode: RCODE.nxDomain, authorities });
-        if (names.length === 0 || !this.#access.mayReach(asker, place.address)) return refusal(query);
+        if (names.length === 0) return refusal(query);
         return answering(query.type === 'PTR' ? names.map(({ name }) => pointer(query, name)) : []);
       }
       case 'apex':

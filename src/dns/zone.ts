@@ -2,6 +2,7 @@
 
 import { type IpAddress, renderIp } from '../address/ip.ts';
 import { contains, type IpPrefix, networkOf } from '../address/prefix.ts';
+import type { Traffic } from '../address/traffic.ts';
 import type { Policy } from '../policy/model.ts';
 import type { NamePolicy } from '../policy/names.ts';
 
@@ -10,6 +11,8 @@ export interface OverlayName {
   readonly name: string;
   /** At least one. */
   readonly addresses: readonly IpAddress[];
+  /** That of a service; null: any. */
+  readonly traffic: readonly Traffic[] | null;
 }
 
 /** A site whose names are asked of its own server. */
@@ -60,7 +63,8 @@ export class Zone {
     this.sites = policy.sites.flatMap(({ peer, subnets, dns }) =>
       dns === null ? [] : [{ peer, subnets, domain: plainName(dns.domain), server: dns.server }],
     );
-    const own = { name: this.ownName, addresses: policy.addresses.map(({ address }) => address) };
+    const addresses = policy.addresses.map(({ address }) => address);
+    const own = { name: this.ownName, addresses, traffic: null };
     for (const named of [...overlayNames(policy, domain), own]) this.#add(named);
     this.names = [...this.#byName.values()];
   }
@@ -114,9 +118,10 @@ export class Zone {
 
 /** In file order: peers, then services. */
 function* overlayNames(policy: Policy, domain: string): Generator<OverlayName> {
-  for (const { name, addresses } of policy.peers) yield { name: plainName(`${name}.${domain}`), addresses };
-  for (const { id, dnsName, addresses } of policy.services) {
-    yield { name: plainName(dnsName ?? `${id}.${domain}`), addresses };
+  for (const { name, addresses } of policy.peers)
+    yield { name: plainName(`${name}.${domain}`), addresses, traffic: null };
+  for (const { id, dnsName, addresses, traffic } of policy.services) {
+    yield { name: plainName(dnsName ?? `${id}.${domain}`), addresses, traffic };
   }
 }
 

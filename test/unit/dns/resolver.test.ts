@@ -73,17 +73,16 @@ test.each([
   expect(await ask(from, name, type)).toBe(expected);
 });
 
-describe('any grant makes a name known, as far as no row denies all of it', () => {
-  const wiki = 'dns: {domain: cell}, services: {wiki: {addr: 10.9.0.23, ports: [tcp/80]}}';
+describe('a service is known to whom any of its traffic is granted, as far as no row denies all of that', () => {
+  const wiki = 'dns: {domain: cell}, services: {wiki: {addr: 10.9.0.23, ports: [tcp/80-90]}}';
   test.each([
-    ['allow: [{to: 10.9.0.23, ports: [udp/53]}]', 'NOERROR 10.9.0.23'],
-    ['allow: [{to: 10.9.0.0/24}], deny: [{to: wiki}]', 'NOERROR 10.9.0.23'],
-    ['allow: [{to: 10.9.0.23, ports: [tcp/80-90]}], deny: [{to: wiki}]', 'NOERROR 10.9.0.23'],
-    [
-      'allow: [{to: 10.9.0.23, ports: [tcp/80-90]}], deny: [{to: any, ports: [tcp/1-89]}]',
-      'NOERROR 10.9.0.23',
-    ],
-    ['allow: [{to: 10.9.0.23, ports: [icmp/echo-request]}]', 'NOERROR 10.9.0.23'],
+    ['allow: [{to: wiki}]', 'NOERROR 10.9.0.23'],
+    ['allow: [{to: 10.9.0.23, ports: [tcp/85-99]}]', 'NOERROR 10.9.0.23'],
+    ['allow: [{to: 10.9.0.0/24}], deny: [{to: 10.9.0.23, ports: [tcp/1-89]}]', 'NOERROR 10.9.0.23'],
+    ['allow: [{to: 10.9.0.23, ports: [tcp/88]}], deny: [{to: any, ports: [tcp/1-87]}]', 'NOERROR 10.9.0.23'],
+    ['allow: [{to: 10.9.0.23, ports: [udp/53]}]', 'REFUSED'],
+    ['allow: [{to: 10.9.0.0/24}], deny: [{to: wiki}]', 'REFUSED'],
+    ['allow: [{to: 10.9.0.23, ports: [icmp/echo-request]}]', 'REFUSED'],
     ['allow: [{to: 10.9.0.24}]', 'REFUSED'],
     ['allow: [{to: any, from: 192.168.7.0/24}]', 'REFUSED'],
     ['allow: [{to: 10.9.0.0/24, ports: [tcp]}], deny: [{to: 10.9.0.23}]', 'REFUSED'],
@@ -91,6 +90,14 @@ describe('any grant makes a name known, as far as no row denies all of it', () =
   ])('%s', async (rows, expected) => {
     expect(await resolverOf(wiki, { alice: rows }).ask(ALICE, 'wiki.cell', 'A')).toBe(expected);
   });
+});
+
+test('a service at an address of this node is not known for the port of its names being open', async () => {
+  const own = 'dns: {domain: cell}, services: {web: {addr: 10.9.0.1, ports: [tcp/80]}}';
+  expect(await resolverOf(own).ask(ALICE, 'web.cell', 'A')).toBe('REFUSED');
+  expect(await resolverOf(own, { alice: 'allow: [{to: web}]' }).ask(ALICE, 'web.cell', 'A')).toBe(
+    'NOERROR 10.9.0.1',
+  );
 });
 
 describe('the form of an answer', () => {
