@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what `ringfence bench` compares with, below the user's cache; nothing else of the machine changes:
-#   bench/peers.sh [wireguard-go] [boringtun-cli]
+#   bench/peers.sh [wireguard-go] [boringtun-cli] [coredns]
 # wireguard-go is the newest of the Go module proxy, boringtun-cli is built by cargo. Debian's wireguard-go comes by
 # `apt-get install wireguard-go`, a gotatun is taken from PATH. Twin: src/bench/programs.ts, which looks for them.
 set -euo pipefail
@@ -37,14 +37,23 @@ boringtun_cli() {
   echo "peers: $cache/boringtun-cli $("$cache/boringtun-cli" --version)" >&2
 }
 
+coredns() {
+  needs go 'install Go from https://go.dev/dl or by apt-get install golang-go' || return
+  echo "peers: coredns, the newest, for its test in test/pair/dns.test.ts: some minutes …" >&2
+  GOBIN=$build CGO_ENABLED=0 GOFLAGS=-trimpath go install github.com/coredns/coredns@latest || return
+  mv "$build/coredns" "$cache/coredns"
+  echo "peers: $cache/coredns $("$cache/coredns" -version | head -n 1)" >&2
+}
+
 status=0
 [ $# -gt 0 ] || set -- wireguard-go boringtun-cli
 for name in "$@"; do
   case $name in
     wireguard-go) wireguard_go || status=1 ;;
     boringtun-cli) boringtun_cli || status=1 ;;
+    coredns) coredns || status=1 ;;
     *)
-      echo 'usage: bench/peers.sh [wireguard-go] [boringtun-cli]' >&2
+      echo 'usage: bench/peers.sh [wireguard-go] [boringtun-cli] [coredns]' >&2
       exit 2
       ;;
   esac

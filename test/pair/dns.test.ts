@@ -1,14 +1,16 @@
 // Names through tunnels: two peers with different profiles ask one node by a real stub resolver, over IPv4 and IPv6, UDP and
 // TCP; other names come from servers of the test's own. And CoreDNS with the file that is made for it, where it is installed.
 
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { generateKeyPair } from '../support/keys.ts';
 import type { LineProcess } from '../support/line-process.ts';
-import { type NodeFile, NodeProcess, Scratch, writeNode } from '../support/node-process.ts';
+import { type NodeFile, NodeProcess, RINGFENCE, Scratch, writeNode } from '../support/node-process.ts';
 import { addHost, type Host, routed } from '../support/topology.ts';
 import { endpoint, holdPort, NODE, ping } from '../support/traffic.ts';
 
@@ -27,8 +29,14 @@ const EMPTY = 'ENODATA';
 type Answers = Readonly<Record<string, unknown>>;
 
 /** Asks `server` all of it from one host, and says what came. */
-async function ask(host: Host, server: string, questions: readonly string[], tries = 4): Promise<Answers> {
-  const lines = (await host.exec(NODE, [ASK, server, `${tries}`, ...questions])).split('\n');
+async function ask(
+  host: Host,
+  server: string,
+  questions: readonly string[],
+  tries = 4,
+  from = '',
+): Promise<Answers> {
+  const lines = (await host.exec(NODE, [ASK, server, `${tries}`, from, ...questions])).split('\n');
   return Object.fromEntries(questions.map((question, i) => [question, JSON.parse(lines[i] ?? 'null')]));
 }
 
@@ -36,6 +44,25 @@ async function serve(host: Host, address: string, records: object): Promise<Line
   const server = host.spawn(NODE, [UPSTREAM, address, JSON.stringify(records)]);
   await server.line(/"listening":true/, 20_000);
   return server;
+}
+
+/** Takes TCP connections at each `ADDRESS PORT`. */
+async function holdStreams(host: Host, places: readonly string[]): Promise<LineProcess> {
+  const script = `for (const place of process.argv.slice(1)) {
+    const [host, port] = place.split(' ');
+    require('net').createServer((socket) => socket.destroy()).listen(port, host, () => console.log('listening', port));
+  }`;
+  const server = host.spawn(NODE, ['-e', script, ...places]);
+  for (const place of places) await server.line(new RegExp(`listening ${place.split(' ')[1]}`), 10_000);
+  return server;
+}
+
+async function connects(host: Host, address: string, port: number): Promise<boolean> {
+  const script = `const socket = require('net').connect(${port}, '${address}');
+    const end = (word) => { console.log(word); process.exit(); };
+    socket.on('connect', () => end('open')).on('error', () => end('closed'));
+    setTimeout(() => end('closed'), 3000);`;
+  return (await host.exec(NODE, ['-e', script])).trim() === 'open';
 }
 
 const FIREWALL = {
@@ -179,6 +206,16 @@ test('each peer learns what it may reach, and other names from other servers', a
   expect([alice4, alice6]).toEqual([ofAlice, ofAlice]);
   expect([bob4, bob6]).toEqual([ofBob, ofBob]);
 
+  // And by packet: what a peer has no name for it does not reach either.
+  await hub.ipBatch('address add 10.9.0.22/32 dev lo', 'address add 10.9.0.23/32 dev lo');
+  undo.use(await holdStreams(hub, ['10.9.0.22 443', '10.9.0.23 80']));
+  const reaches = async (host: Host): Promise<readonly boolean[]> =>
+    await Promise.all([connects(host, '10.9.0.22', 443), connects(host, '10.9.0.23', 80)]);
+  expect([await reaches(alice), await reaches(bob)]).toEqual([
+    [true, false],
+    [false, true],
+  ]);
+
   // Cut over UDP, so the node asks its server over TCP, and the peer asks the node so.
   const big = await ask(alice, HUB.v4, ['TXT big.example', 'A ok.b.example', 'A secret.b.example']);
   expect(big['TXT big.example']).toHaveLength(40);
@@ -212,3 +249,112 @@ test('each peer learns what it may reach, and other names from other servers', a
   });
   await node.stop();
 }, 90_000);
+
+const COREDNS = installed('coredns');
+if (COREDNS === null) {
+  console.warn('CoreDNS is not installed, so nothing is tried with it: bench/peers.sh coredns builds it');
+} else {
+  test('CoreDNS answers by the file that is made for it, and is asked whether it took the next one', async () => {
+    await using undo = new AsyncDisposableStack();
+    const scratch = undo.use(await Scratch.create());
+    const net = undo.use(await routed(1500, { left: 'ncore', right: 'nother' }));
+    const host = net.left;
+    for (const address of ['10.9.0.1/32', '10.9.0.2/32', '10.9.0.3/32', 'fd09::1/128', 'fd09::3/128']) {
+      await host.ipBatch(`address add ${address} dev lo`);
+    }
+    undo.use(await serve(net.internet, ROUTER, { 'www.example': { A: ['198.51.100.80'] } }));
+    const peer = (keys: { addresses: string[]; profile: string; routes?: string[] }) => ({
+      public_key: generateKeyPair().publicKey,
+      ...keys,
+    });
+    const file: NodeFile = {
+      interface: { name: 'rf-ncore', private_key_file: 'node.key', addresses: ['10.9.0.1/24', 'fd09::1/64'] },
+      peers: {
+        alice: peer({ addresses: ['10.9.0.2', 'fd09::2'], profile: 'std' }),
+        bob: peer({ addresses: ['10.9.0.3', 'fd09::3'], profile: 'guest', routes: ['10.5.0.0/24'] }),
+      },
+      firewall: {
+        ...FIREWALL,
+        dns: {
+          domain: 'cell',
+          upstream: [ROUTER],
+          corefile: 'Corefile',
+          reload: { pid_file: 'coredns.pid' },
+        },
+      },
+    };
+    const { configFile, directory } = await writeNode(join(scratch.path, 'core'), generateKeyPair(), file);
+    const corefile = join(directory, 'Corefile');
+    await writeFile(corefile, await host.exec(RINGFENCE, ['dns', 'corefile', configFile]));
+    const server = host.spawn(COREDNS, ['-conf', corefile, '-pidfile', join(directory, 'coredns.pid')]);
+    undo.use(server);
+    await server.line(/^CoreDNS-/, 20_000);
+
+    const questions = [
+      'A files.cell',
+      'AAAA files.cell',
+      'PTR 22.0.9.10.in-addr.arpa',
+      'A wiki.cell',
+      'A bob.cell',
+    ];
+    const others = [
+      'MX files.cell',
+      'A none.cell',
+      'A x.files.cell',
+      'A www.example',
+      'A www.denied.example',
+    ];
+    const asked = [...questions, ...others];
+    const ofAlice = {
+      'A files.cell': ['10.9.0.22'],
+      'AAAA files.cell': ['fd09::22'],
+      'PTR 22.0.9.10.in-addr.arpa': ['files.cell'],
+      'A wiki.cell': REFUSED,
+      'A bob.cell': ['10.9.0.3'],
+      'MX files.cell': EMPTY,
+      'A none.cell': NONE,
+      'A x.files.cell': NONE,
+      'A www.example': ['198.51.100.80'],
+      'A www.denied.example': NONE,
+    };
+    const refused = Object.fromEntries(
+      [...questions, 'MX files.cell', 'A x.files.cell'].map((one) => [one, REFUSED]),
+    );
+    const ofBob = {
+      ...ofAlice,
+      ...refused,
+      'A wiki.cell': ['10.9.0.23'],
+      'A bob.cell': ['10.9.0.3'],
+      'A www.denied.example': REFUSED,
+    };
+    expect(await ask(host, '10.9.0.1', asked, 4, '10.9.0.2')).toEqual(ofAlice);
+    expect(await ask(host, '10.9.0.1', asked, 4, '10.9.0.3')).toEqual(ofBob);
+    expect(await ask(host, 'fd09::1', asked, 4, 'fd09::3')).toEqual(ofBob);
+
+    // A file that CoreDNS cannot use stops nothing; the next one is taken, and only then is it a success.
+    await writeFile(corefile, 'cell {');
+    await host.exec('kill', ['-USR1', `${server.pid}`]);
+    await server.line(/\[ERROR\]/, 10_000);
+    await writeFile(
+      configFile,
+      stringify({ ...file, firewall: { ...(file.firewall as object), profiles: {}, sites: {} }, peers: {} }),
+    );
+    expect((await host.try(RINGFENCE, ['dns', 'corefile', configFile, '--write'])).stderr).toContain(
+      'answers by it',
+    );
+    expect((await readFile(corefile, 'utf8')).includes('alice')).toBe(false);
+
+    // A process that is no CoreDNS gets no signal.
+    await writeFile(join(directory, 'coredns.pid'), `${process.pid}\n`);
+    expect((await host.try(RINGFENCE, ['dns', 'corefile', configFile, '--write'])).stderr).toContain(
+      'names no running process called coredns',
+    );
+  }, 90_000);
+}
+
+/** Where a program is: on PATH, or where bench/peers.sh puts what it builds. */
+function installed(name: string): string | null {
+  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'ringfence/bench');
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), cache];
+  return folders.map((folder) => join(folder, name)).find((file) => existsSync(file)) ?? null;
+}
