@@ -1,5 +1,5 @@
 // `npm run fuzz -- MINUTES [TARGET…]`: each fuzzer for so many minutes, one without it. Natively by cargo-fuzz (libFuzzer,
-// guided by coverage) on the decoding of datagrams and frames, by fast-check on the built core and on the lines of a `set=1`.
+// guided by coverage) on the decoding of datagrams, frames and policies, by fast-check on the built core and on the lines of a `set=1`.
 // Ends with 1 at the first input that breaks a promise, and names what repeats it. What is worth keeping goes to
 // wasm/fuzz/corpus/.
 
@@ -17,6 +17,7 @@ type Target = { readonly name: string; run(runSeconds: number): Promise<boolean>
 const TARGETS: readonly Target[] = [
   { name: 'inbound', run: (runSeconds) => native('inbound', runSeconds) },
   { name: 'outbound', run: (runSeconds) => native('outbound', runSeconds) },
+  { name: 'filter', run: (runSeconds) => native('filter', runSeconds) },
   { name: 'wasm', run: (runSeconds) => property('core', 'test/core/property.test.ts', runSeconds) },
   { name: 'uapi', run: (runSeconds) => property('unit', 'test/unit/control/uapi/parse.test.ts', runSeconds) },
 ];

@@ -98,7 +98,7 @@ export class CorePair {
   }
 }
 
-function publicKeyOf(privateKey: Uint8Array): Uint8Array {
+export function publicKeyOf(privateKey: Uint8Array): Uint8Array {
   const der = Buffer.concat([PKCS8_HEAD, privateKey]);
   const key = createPublicKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }));
   return Uint8Array.from(key.export({ format: 'der', type: 'spki' }).subarray(-32));

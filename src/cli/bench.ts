@@ -28,6 +28,7 @@ type Part = (bench: Command) => Promise<void>;
 const PARTS: readonly Part[] = [
   async (bench) => (await import('./bench-aead.ts')).registerBenchAead(bench),
   async (bench) => (await import('./bench-core.ts')).registerBenchCore(bench),
+  async (bench) => (await import('./bench-filter.ts')).registerBenchFilter(bench),
   async (bench) => (await import('./bench-routes.ts')).registerBenchRoutes(bench),
   async (bench) => (await import('./bench-inside.ts')).registerBenchInside(bench),
   async (bench) => (await import('./bench-report.ts')).registerBenchReport(bench),

@@ -3,6 +3,8 @@
 //! The corpus beside the fuzzers is replayed by `cargo test`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::collections::HashMap;
+
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519::{PublicKey, StaticSecret};
 
@@ -10,6 +12,7 @@ use crate::allowed_ips::Prefix;
 use crate::arena::{Intake, RECEIVE_SLOTS};
 use crate::counters::DropReason;
 use crate::device::{Device, PeerSettings};
+use crate::filter::{Filter, Leg};
 use crate::host;
 use crate::noise;
 use crate::offload::vnet::VNET_HEADER_BYTES;
@@ -196,6 +199,39 @@ pub fn outbound(data: &[u8]) {
     }
 }
 
+/// A change of the policy and packets through the filter, in any order: whatever the bytes are, a change is whole or void, and
+/// a packet passes, is dropped, or is answered with a packet that reads as one.
+pub fn filter(data: &[u8]) {
+    let mut filter = Filter::new();
+    filter.add_peer(PEER, [2; 32]);
+    filter.enable(false, host::now());
+    let keys = HashMap::from([([2; 32], PEER)]);
+    for (kind, part) in parts(data) {
+        let leg = if kind & 1 == 0 { Leg::In } else { Leg::Out };
+        match kind % 6 {
+            0 | 1 => {
+                if filter.check(leg, PEER, part, host::now()).is_err()
+                    && let Some(answer) = filter.answer(PEER, part, host::now())
+                {
+                    assert!(IpHeader::parse(answer.bytes()).is_some(), "an answer is a packet");
+                }
+            }
+            2 => drop(filter.judge(leg, PEER, part)),
+            3 => {
+                let generation = filter.status().generation;
+                filter.begin();
+                let staged = filter.stage(part);
+                let committed = filter.commit(&keys);
+                assert!(staged.is_ok() || committed.is_err(), "a void change was made");
+                assert_eq!(committed.is_ok(), filter.status().generation != generation);
+            }
+            4 => drop(filter.check(leg, PEER, &addressed(part, true), host::now())),
+            _ => pass(part.len() as u64 * 50),
+        }
+        assert!(filter.status().flows <= filter.status().capacity);
+    }
+}
+
 /// `packet` with the addresses of both ends, so that it is routed and not only refused.
 fn addressed(packet: &[u8], is_v4: bool) -> Vec<u8> {
     let mut packet = packet.to_vec();
@@ -234,6 +270,11 @@ mod tests {
     #[test]
     fn the_corpus_of_inbound_holds() {
         replay("inbound", super::inbound);
+    }
+
+    #[test]
+    fn the_corpus_of_filter_holds() {
+        replay("filter", super::filter);
     }
 
     #[test]
