@@ -319,7 +319,9 @@ function prefixes(kind: number, list: readonly IpPrefix[]): Uint8Array<ArrayBuff
 }
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 function joined(pieces: readonly Uint8Array[]): Uint8Array {
