@@ -1,0 +1,115 @@
+// The host's rules of a node: there before its tunnel, after its crash, and gone with it; without them it does not start.
+
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { stringify } from 'yaml';
+import { direct } from '../../src/bench/topology.ts';
+import { until } from '../support/deadline.ts';
+import { networkState } from '../support/host-state.ts';
+import { generateKeyPair } from '../support/keys.ts';
+import { type NodeFile, NodeProcess, Scratch, writeNode } from '../support/node-process.ts';
+import { ruleset } from '../support/overlay-host.ts';
+
+function nodeFile(firewall: object): NodeFile {
+  return {
+    interface: {
+      name: 'rf-guarded',
+      private_key_file: 'node.key',
+      addresses: ['10.9.0.1/24', 'fd09::1/64'],
+      listen_port: 51820,
+    },
+    peers: { right: { public_key: generateKeyPair().publicKey, addresses: ['10.9.0.2', 'fd09::2'] } },
+    firewall: { version: 1, network: 'home0', ...firewall },
+  };
+}
+
+test('rules come before the tunnel, stay after a crash, change at a reload and go at the end', async () => {
+  await using net = await direct();
+  await using scratch = await Scratch.create();
+  const host = net.left;
+  const keys = generateKeyPair();
+  const file = nodeFile({
+    host: { inbound: [{ name: 'wg', proto: 'udp', port: '$listen', from: ['any'] }] },
+  });
+  const files = await writeNode(scratch.path, keys, file);
+  const [before, networkBefore] = [await ruleset(host), await networkState(host)];
+
+  const first = await NodeProcess.start(host, files);
+  const rules = await ruleset(host);
+  expect(rules).toContain('table inet rf_home0');
+  expect((await first.status()).hostRules).toMatchObject({
+    backend: 'nft',
+    table: 'rf_home0',
+    notEnforced: [],
+  });
+  expect(await first.command('status')).toContain('host rules  table inet rf_home0');
+  await first.process.stop('SIGKILL');
+  expect(await ruleset(host)).toBe(rules);
+  // Its routes went with the tunnel; those of the guard are what counts now.
+  for (const address of ['10.9.0.2', 'fd09::2']) {
+    const { stdout, stderr } = await host.try('ip', ['route', 'get', address]);
+    expect(stdout + stderr).toMatch(/unreachable|No route to host/);
+  }
+
+  const second = await NodeProcess.start(host, files);
+  expect(second.process.output).toContain('table inet rf_home0 adopted');
+  expect(await ruleset(host)).toBe(rules);
+  await writeFile(
+    files.configFile,
+    stringify({
+      ...file,
+      firewall: { ...(file.firewall as object), process: [{ only: { uid: [0] }, to: ['127.0.0.1:9'] }] },
+    }),
+  );
+  expect(await second.command('reload', 'rf-guarded')).toContain('firewall.process');
+  expect(await ruleset(host)).toContain('rf_process');
+  await host.exec('nft', ['flush', 'ruleset']);
+  await until(async () => (await ruleset(host)).includes('rf_process'), 5_000, 'the rules are back');
+  expect((await second.status()).hostRules?.restored).toBeGreaterThan(0);
+  // What nft refuses is not taken, and the rest of the reload with it.
+  const there = await ruleset(host);
+  await writeFile(
+    files.configFile,
+    stringify({
+      ...file,
+      firewall: {
+        ...(file.firewall as object),
+        process: [{ only: { uid: ['no_such_user'] }, to: ['127.0.0.1:9'] }],
+      },
+    }),
+  );
+  await expect(second.command('reload', 'rf-guarded')).rejects.toThrow('ERR_FIREWALL_COMMAND');
+  expect(await ruleset(host)).toBe(there);
+
+  await second.stop();
+  expect(await ruleset(host)).toBe(before);
+  expect(await networkState(host)).toBe(networkBefore);
+});
+
+test('keeps its rules at the end where the file says so, and does not start without them', async () => {
+  await using net = await direct();
+  await using scratch = await Scratch.create();
+  const host = net.left;
+  const files = await writeNode(
+    scratch.path,
+    generateKeyPair(),
+    nodeFile({ host: { on_stop: 'keep-deny' } }),
+  );
+  const folder = join(scratch.path, 'bin');
+  await mkdir(folder);
+  await writeFile(join(folder, 'nft'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+  const networkBefore = await networkState(host);
+  const env = { PATH: `${folder}:${process.env['PATH']}` };
+  await expect(NodeProcess.start(host, files, { env })).rejects.toThrow('ERR_FIREWALL_COMMAND');
+  expect(await networkState(host)).toBe(networkBefore);
+  expect((await host.try('ip', ['link', 'show', 'rf-guarded'])).code).not.toBe(0);
+
+  const node = await NodeProcess.start(host, files);
+  const rules = await ruleset(host);
+  await node.stop();
+  expect(await ruleset(host)).toBe(rules);
+  await node.command('firewall', 'remove', 'home0');
+  expect(await ruleset(host)).toBe('');
+  expect(await networkState(host)).toBe(networkBefore);
+});
