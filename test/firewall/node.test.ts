@@ -66,7 +66,8 @@ test('rules come before the tunnel, stay after a crash, change at a reload and g
   expect(await ruleset(host)).toContain('rf_process');
   await host.exec('nft', ['flush', 'ruleset']);
   await until(async () => (await ruleset(host)).includes('rf_process'), 5_000, 'the rules are back');
-  expect((await second.status()).hostRules?.restored).toBeGreaterThan(0);
+  // It is counted once the rules have been looked at again.
+  await until(async () => ((await second.status()).hostRules?.restored ?? 0) > 0, 5_000, 'it is counted');
   // What nft refuses is not taken, and the rest of the reload with it.
   const there = await ruleset(host);
   await writeFile(

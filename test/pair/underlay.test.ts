@@ -114,7 +114,7 @@ describe('an endpoint that is a name', () => {
   test.each(['v4', 'v6'] as const)('is found where the host says, over %s', async (family) => {
     const address = family === 'v4' ? '198.51.100.10' : '2001:db8:2::10';
     await using named = await start(`${address} right.example\n`);
-    await named.left.process.line(/right: its name resolves to/, 10_000);
+    await named.left.process.line(/right: its endpoints are at/, 10_000);
     expect(await ping(named.net.left, OVERLAY.right.v4)).toMatchObject({ received: 3 });
     expect((await named.left.peer('right')).endpoint).toBe(endpoint(address, 51820));
   });
@@ -124,7 +124,7 @@ describe('an endpoint that is a name', () => {
     await named.left.process.line(/ warn +right: right\.example:51820 does not resolve yet/, 20_000);
     expect((await named.left.peer('right')).endpoint).toBe('right.example:51820');
     await appendFile(named.hostsFile, '198.51.100.10 right.example\n');
-    await named.left.process.line(/right: its name resolves to 198\.51\.100\.10:51820/, 20_000);
+    await named.left.process.line(/right: its endpoints are at 198\.51\.100\.10:51820/, 20_000);
     expect(await ping(named.net.left, OVERLAY.right.v4)).toMatchObject({ received: 3 });
   });
 });
