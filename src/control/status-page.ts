@@ -4,13 +4,24 @@
 import { createHash } from 'node:crypto';
 import { type Html, html, trusted } from '../html.ts';
 import type { History, Sample } from './history.ts';
-import type { HostRulesStatus, NamesStatus, NodeStatus, PeerStatus } from './target.ts';
+import { MATRIX_STYLE, type MatrixTable, renderMatrixTable } from './matrix-table.ts';
+import type {
+  DeniedStatus,
+  HostRulesStatus,
+  NamesStatus,
+  NodeStatus,
+  PeerStatus,
+  PolicyStatus,
+} from './target.ts';
 import { renderAge, renderBytes, renderHandshake, renderRate, SESSION_SECONDS } from './units.ts';
 
 /** The browser asks again this often. */
 const REFRESH_SECONDS = 5;
 /** Of a peer; the rest is counted. */
 const SHOWN_PREFIXES = 3;
+/** Of those that a row of the policy denies something, and of such rows; the rest is counted. */
+const SHOWN_DENIED_PEERS = 3;
+const SHOWN_DENIED_ROWS = 20;
 
 /** Drawn in these units; the browser scales it. */
 const PLOT = { width: 960, height: 220, left: 76, right: 12, top: 12, bottom: 28 };
@@ -56,12 +67,24 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--muted); font-variant-nu
 .key { display: flex; gap: 18px; margin: 0 0 6px; font-size: 0.9rem; }
 .key span { display: flex; gap: 8px; align-items: center; }
 .key svg { width: 26px; height: 10px; }
-`;
+code { font: 0.9em ui-monospace, "DejaVu Sans Mono", monospace; color: var(--text); }
+tbody th small { display: block; font-weight: 400; color: var(--muted); }
+.wide { white-space: normal; min-width: 12em; }
+${MATRIX_STYLE}`;
 
-/** Complete from doctype to end. */
+/** What the policy of the file lets whom reach. */
+export interface PolicyView {
+  /** As it was loaded. */
+  readonly file: string;
+  /** null: more than a page shows, and than a node should judge beside its work. */
+  readonly matrix: MatrixTable | null;
+}
+
+/** Complete from doctype to end. `policy` is null where the file has no section `firewall`. */
 export function renderStatusPage(
   status: NodeStatus,
   history: History,
+  policy: PolicyView | null,
 ): { readonly contentType: string; readonly body: string } {
   const { interface: own, peers, version } = status;
   const page = html`<!doctype html>
@@ -83,6 +106,8 @@ export function renderStatusPage(
 ${factsOf(status)}
 ${throughput(history.samples)}
 ${dropsOf(status, history)}
+${status.policy === null ? html`` : deniedOf(status.policy)}
+${policyOf(policy)}
 ${peersOf(peers, history)}
 </main>
 </body>
@@ -184,6 +209,56 @@ function dropsOf(status: NodeStatus, history: History): Html {
   return html`<section class="card"><h2>Dropped packets</h2><div class="scroll"><table>
 <thead><tr><th scope="col">reason</th><th scope="col">last 10 min</th><th scope="col">last</th><th scope="col">since the start</th></tr></thead>
 <tbody>${rows}${faultRows}</tbody></table></div></section>`;
+}
+
+/** What one row of the policy has denied, whomever. */
+interface DeniedRow {
+  readonly first: DeniedStatus;
+  readonly packets: bigint;
+  readonly peers: readonly string[];
+}
+
+function deniedOf(policy: PolicyStatus): Html {
+  const title = html`<h2>Denied by the policy</h2>`;
+  if (policy.state === 'restarting') {
+    return html`<section class="card">${title}<p class="bad">No lane runs: nothing passes.</p></section>`;
+  }
+  const rows = deniedRows(policy.denied);
+  if (rows.length === 0)
+    return html`<section class="card">${title}<p>Nothing since the lane started.</p></section>`;
+  const more = rows.length - SHOWN_DENIED_ROWS;
+  return html`<section class="card">${title}<div class="scroll"><table class="denied">
+<thead><tr><th scope="col">row of the file</th><th scope="col" class="left">stage</th><th scope="col" class="left">peers</th><th scope="col">packets since the lane started</th></tr></thead>
+<tbody>${rows.slice(0, SHOWN_DENIED_ROWS).map(deniedRow)}</tbody></table></div>${more > 0 ? html`<p>and ${more} rows more: <code>ringfence status --json</code></p>` : html``}</section>`;
+}
+
+function deniedRow({ first, packets, peers }: DeniedRow): Html {
+  const more = peers.length - SHOWN_DENIED_PEERS;
+  const names = peers.slice(0, SHOWN_DENIED_PEERS).join(', ');
+  return html`<tr><th scope="row">${first.rule ?? 'no row allows it'}<small>${first.place ?? ''}</small></th><td class="left">${first.stage}</td>
+<td class="left wide">${names}${more > 0 ? ` and ${more} more` : ''}</td><td>${String(packets)}</td></tr>`;
+}
+
+/** By row, where the node has them by row and peer; most packets first. */
+function deniedRows(denied: readonly DeniedStatus[]): DeniedRow[] {
+  const groups = Map.groupBy(denied, ({ rule, stage }) => JSON.stringify([rule, stage]));
+  const rows = [...groups.values()].flatMap((group): DeniedRow[] => {
+    const [first] = group;
+    if (first === undefined) return [];
+    const packets = group.reduce((sum, one) => sum + BigInt(one.packets), 0n);
+    return [{ first, packets, peers: group.map(({ peer }) => peer ?? 'a peer that is gone') }];
+  });
+  return rows.sort((a, b) => Number(b.packets - a.packets));
+}
+
+function policyOf(policy: PolicyView | null): Html {
+  const title = html`<h2>Who may reach what</h2>`;
+  if (policy === null) {
+    return html`<section class="card">${title}<p>The file has no section <code>firewall</code>: every peer may reach everything that is routed, as with plain WireGuard.</p></section>`;
+  }
+  const { file, matrix } = policy;
+  if (matrix !== null) return html`<section class="card">${title}${renderMatrixTable(matrix)}</section>`;
+  return html`<section class="card">${title}<p>The policy is larger than a table on this page. Ask for some of it: <code>ringfence policy matrix ${file} --from NAME</code>, or about one flow: <code>ringfence explain ${file} FROM TO tcp/443</code></p></section>`;
 }
 
 function peersOf(peers: readonly PeerStatus[], history: History): Html {

@@ -32,6 +32,7 @@ import { changeWhole, type ReloadPart } from './reload.ts';
 import { Rotations } from './rotations.ts';
 import { ServedNames } from './served-names.ts';
 import { ServedPages } from './served-pages.ts';
+import { ServedPolicy } from './served-policy.ts';
 import { nodeStatus } from './status.ts';
 import { Talks } from './talks.ts';
 
@@ -306,7 +307,12 @@ export class Node implements ControlTarget {
 
   async #servePages(): Promise<ServedPages> {
     const { config, log } = this.#options;
-    const pages = new ServedPages(() => this.status(), log);
+    const policy = new ServedPolicy();
+    const pages = new ServedPages(
+      () => this.status(),
+      () => policy.view(this.#config),
+      log,
+    );
     this.#undo.defer(() => pages.close());
     await using first = await pages.prepare(config, config);
     await first.commit();

@@ -4,6 +4,7 @@ import { renderListen } from '../config/listen.ts';
 import type { MetricsConfig, NodeConfig } from '../config/schema.ts';
 import { History } from '../control/history.ts';
 import type { HttpServer } from '../control/http-server.ts';
+import type { PolicyView } from '../control/status-page.ts';
 import type { NodeStatus } from '../control/target.ts';
 import { ConfigError, NodeError } from '../errors.ts';
 import type { Log } from '../log.ts';
@@ -14,14 +15,16 @@ const SAMPLE_MS = 5_000;
 
 export class ServedPages implements ReloadPart {
   readonly #status: () => Promise<NodeStatus>;
+  readonly #policy: () => Promise<PolicyView | null>;
   readonly #log: Log;
   readonly #history = new History();
   #config: MetricsConfig | null = null;
   #server: HttpServer | null = null;
   #sampling: NodeJS.Timeout | undefined;
 
-  constructor(status: () => Promise<NodeStatus>, log: Log) {
+  constructor(status: () => Promise<NodeStatus>, policy: () => Promise<PolicyView | null>, log: Log) {
     this.#status = status;
+    this.#policy = policy;
     this.#log = log;
   }
 
@@ -78,7 +81,7 @@ export class ServedPages implements ReloadPart {
     const { renderMetrics } = await import('../control/metrics.ts');
     const { renderStatusPage } = await import('../control/status-page.ts');
     const pages = {
-      '/': async () => renderStatusPage(await this.#status(), this.#history),
+      '/': async () => renderStatusPage(await this.#status(), this.#history, await this.#policy()),
       '/metrics': async () => renderMetrics(await this.#status()),
     };
     try {

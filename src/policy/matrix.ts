@@ -66,6 +66,12 @@ export function matrixOf(
   return { rows, columns, cells };
 }
 
+/** How many flows {@link matrixOf} judges for one row, at most: what it costs. */
+export function questionCount(policy: Policy, columns: readonly Column[]): number {
+  const anything = intervalsOf(policy).length;
+  return 2 * columns.reduce((sum, { traffic }) => sum + (traffic?.length ?? anything), 0);
+}
+
 /** Peers and sites. A peer that has no address beside its site is shown as the site only. */
 function carriers({ peers, sites }: Policy): string[] {
   const hasSite = (name: string): boolean => sites.some(({ peer }) => peer === name);

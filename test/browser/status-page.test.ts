@@ -3,11 +3,22 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Browser, chromium } from 'playwright-core';
+import { pathToFileURL } from 'node:url';
+import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
+import { History } from '../../src/control/history.ts';
+import { renderStatusPage } from '../../src/control/status-page.ts';
 import { until } from '../support/deadline.ts';
 import { generateKeyPair } from '../support/keys.ts';
+import {
+  deniedOf,
+  HOSTILE,
+  matrixOf,
+  nodeStatusOf,
+  peerStatusOf,
+  policyStatusOf,
+} from '../support/made-up-status.ts';
 import { OVERLAY } from '../support/node-process.ts';
 import { type Pair, startPair } from '../support/pair.ts';
 import { ping } from '../support/traffic.ts';
@@ -31,6 +42,12 @@ function find(program: string): string {
   } catch {
     return '';
   }
+}
+
+async function keepLook(page: Page, name: string): Promise<void> {
+  if (SCREENSHOTS === undefined) return;
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  await page.screenshot({ path: join(SCREENSHOTS, name), fullPage: name.startsWith('policy') });
 }
 
 let pair: Pair;
@@ -111,16 +128,53 @@ describe.skipIf(CHROMIUM === '')('the status page in a browser', () => {
         /page-r\s.*198\.51\.100\.10:51820\s.* ago/s,
       );
       expect(await page.getByText('no-endpoint').count()).toBe(1);
+      expect(await page.getByText('every peer may reach everything').count()).toBe(1);
       expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
       expect(await page.locator('script, img, link, iframe, form, [style], [onerror]').count()).toBe(0);
       expect({ requests, complaints }).toEqual({ requests: [], complaints: [] });
-      if (SCREENSHOTS !== undefined) {
-        mkdirSync(SCREENSHOTS, { recursive: true });
-        await page.screenshot({ path: join(SCREENSHOTS, `status-${width}.png`) });
-      }
+      await keepLook(page, `status-${width}.png`);
       await page.close();
     },
   );
+
+  test.each([
+    { width: 1280, colorScheme: 'light' },
+    { width: 1280, colorScheme: 'dark' },
+    { width: 375, colorScheme: 'light' },
+    { width: 375, colorScheme: 'dark' },
+  ] as const)('$width wide, $colorScheme: a policy, and what it denied', async ({ width, colorScheme }) => {
+    const names = ['self', 'files', HOSTILE, ...Array.from({ length: 12 }, (_, i) => `peer-${i}`)];
+    const status = {
+      ...nodeStatusOf(names.map(peerStatusOf)),
+      drops: { policy: '12', 'no-route': '3' },
+      policy: policyStatusOf([deniedOf('peers.peer-1.deny[0]', 'peer-1', 9), deniedOf(null, 'peer-2', 3)]),
+    };
+    const file = join(pair.left.files.directory, 'page.html');
+    const view = { file: '/etc/ringfence/rf0.yaml', matrix: matrixOf(names) };
+    writeFileSync(file, renderStatusPage(status, new History(), view).body);
+    const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme });
+    const heard: string[] = [];
+    page.on('request', (request) => request.url() === pathToFileURL(file).href || heard.push(request.url()));
+    page.on('console', (message) => heard.push(message.text()));
+    await page.goto(pathToFileURL(file).href);
+    expect(await page.title()).toBe(`rf0: 15 of 15 peers`);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+    expect(await page.locator('.matrix tbody tr').count()).toBe(names.length);
+    expect(await page.locator('.matrix td').count()).toBe(names.length ** 2);
+    expect(await page.locator('table.denied tbody tr').allInnerTexts()).toEqual([
+      expect.stringMatching(/^peers\.peer-1\.deny\[0\]\s+.*rf0\.yaml:28:9\s+deny\s+peer-1\s+9$/s),
+      expect.stringMatching(/^no row allows it\s+default\s+peer-2\s+3$/),
+    ]);
+    // The names stay in sight when the table is moved under them.
+    const head = page.locator('.matrix tbody th').first();
+    const before = await head.boundingBox();
+    await page.locator('.matrix').evaluate((one) => one.scrollTo(300, 0));
+    expect(await head.boundingBox()).toEqual(before);
+    expect(await page.locator('script, img, link, iframe, form, [style], [onerror]').count()).toBe(0);
+    expect(heard).toEqual([]);
+    await keepLook(page, `policy-${width}-${colorScheme}.png`);
+    await page.close();
+  });
 
   test('a page of another name for this address reads nothing, and nothing but reading is answered', async () => {
     const { left } = pair;

@@ -1,6 +1,7 @@
 // A status that no node has given, for what renders one.
 
-import type { NodeStatus, PeerStatus } from '../../src/control/target.ts';
+import type { MatrixTable } from '../../src/control/matrix-table.ts';
+import type { DeniedStatus, NodeStatus, PeerStatus, PolicyStatus } from '../../src/control/target.ts';
 
 /** A word that would be an attack where it became markup. */
 export const HOSTILE = `"'><script>document.title='run'</script><img src="https://example.org/x.png">`;
@@ -40,5 +41,43 @@ export function nodeStatusOf(peers: readonly PeerStatus[]): NodeStatus {
     peers,
     drops: {},
     faults: {},
+  };
+}
+
+export function deniedOf(rule: string | null, peer: string | null, packets: number): DeniedStatus {
+  return {
+    peer,
+    rule,
+    place: rule === null ? null : '/etc/ringfence/rf0.yaml:28:9',
+    stage: rule === null ? 'default' : 'deny',
+    packets: String(packets),
+    bytes: String(packets * 60),
+  };
+}
+
+export function policyStatusOf(denied: readonly DeniedStatus[]): PolicyStatus {
+  return {
+    state: 'enforced',
+    generation: 1,
+    rules: 9,
+    flows: 3,
+    mostFlows: 65_536,
+    evictedFlows: '0',
+    denied,
+  };
+}
+
+/** Every kind of cell among so many ends. */
+export function matrixOf(names: readonly string[]): MatrixTable {
+  const kinds: MatrixTable['cells'][number] = [
+    { kind: 'own', traffic: [], differs: false },
+    { kind: 'all', traffic: [], differs: false },
+    { kind: 'some', traffic: ['tcp/443', 'icmp/echo-request'], differs: true },
+    { kind: 'none', traffic: [], differs: false },
+  ];
+  return {
+    rows: names.map((name) => ({ name })),
+    columns: names.map((name) => ({ end: { name }, traffic: null })),
+    cells: names.map((_, i) => names.flatMap((_name, j) => kinds[(i + j) % kinds.length] ?? [])),
   };
 }

@@ -2,10 +2,17 @@
 
 import { expect, test } from 'vitest';
 import { History, ratesOf } from '../../../src/control/history.ts';
-import { renderStatusPage } from '../../../src/control/status-page.ts';
+import { type PolicyView, renderStatusPage } from '../../../src/control/status-page.ts';
 import type { NodeStatus, PeerStatus } from '../../../src/control/target.ts';
 import { renderBytes, renderRate } from '../../../src/control/units.ts';
-import { HOSTILE, nodeStatusOf, peerStatusOf } from '../../support/made-up-status.ts';
+import {
+  deniedOf,
+  HOSTILE,
+  matrixOf,
+  nodeStatusOf,
+  peerStatusOf,
+  policyStatusOf,
+} from '../../support/made-up-status.ts';
 
 const ALICE = peerStatusOf('alice');
 
@@ -39,7 +46,7 @@ test('the history has an end, and so has what it takes', () => {
   }
   expect(history.samples).toHaveLength(120);
   expect(history.samples.at(-1)).toMatchObject({ atMs: 999 * 5_000, sent: 1_000 });
-  expect(renderStatusPage(at({}), history).body).toContain('sent 8.00 kbit/s');
+  expect(renderStatusPage(at({}), history, null).body).toContain('sent 8.00 kbit/s');
 });
 
 test('every word of a status is text on the page', () => {
@@ -49,13 +56,37 @@ test('every word of a status is text on the page', () => {
     drops: { [HOSTILE]: '3' },
     faults: { [HOSTILE]: 1 },
     lane: { state: 'restarting', restarts: 2, lastFailure: HOSTILE, asksCookiesOf: 'everyone' },
+    policy: policyStatusOf([deniedOf(HOSTILE, HOSTILE, 1)]),
   };
   history.take(status, 0);
   history.take(status, 5_000);
-  const { body } = renderStatusPage(status, history);
+  const { body } = renderStatusPage(status, history, { file: HOSTILE, matrix: matrixOf([HOSTILE]) });
   expect(body).not.toContain('<script');
   expect(body).not.toContain('<img');
-  expect(body.match(/&lt;script&gt;/g)).toHaveLength(6);
+  expect(body.match(/&lt;script&gt;/g)).toHaveLength(10);
+});
+
+test('what the policy denied is told by row, and what it lets whom reach, or how to ask', () => {
+  const denied = ['a', 'b', 'c', 'd', 'e'].map((peer, i) => deniedOf('peers.bob.deny[0]', peer, i));
+  const status = {
+    ...at({}),
+    policy: policyStatusOf([...denied, deniedOf(null, null, 7)]),
+  };
+  const bodyOf = (...[shown, policy]: [NodeStatus, PolicyView | null]): string =>
+    renderStatusPage(shown, new History(), policy).body;
+  const text = bodyOf(status, { file: 'rf0.yaml', matrix: matrixOf(['alice', 'bob']) });
+  expect(text).toMatch(
+    /peers\.bob\.deny\[0\].*rf0\.yaml:28:9.*a, b, c and 2 more<\/td><td>10<.*no row allows it.*<td>7</s,
+  );
+  expect(text).toMatch(/<td class="all">all<.*<td class="some"><span>tcp\/443</s);
+  const large = bodyOf(status, { file: 'rf0.yaml', matrix: null });
+  expect(large).toContain('ringfence policy matrix rf0.yaml --from NAME');
+  expect(large).not.toContain('from \\ to');
+  expect(bodyOf({ ...status, policy: policyStatusOf([]) }, null)).toContain('Nothing since the lane started');
+  expect(bodyOf({ ...status, policy: { state: 'restarting' } }, null)).toContain('nothing passes');
+  const none = bodyOf(at({}), null);
+  expect(none).toContain('every peer may reach everything');
+  expect(none).not.toContain('Denied by the policy');
 });
 
 test.each([
