@@ -56,6 +56,7 @@ export const ERROR_CODES = {
   ERR_JOIN_FILE: 'A file to join with is none, was changed on the way, or cannot be read.',
   ERR_JOIN_FILE_MODE: 'An invite can be read or written by others than its owner.',
   ERR_JOIN_NAME: 'The name of an invite is taken, or is none that a peer can have.',
+  ERR_JOIN_PROFILE: 'The profile of an invite is none that the node has.',
   ERR_JOIN_ADDRESSES: 'No address of the network is free for a node that is invited.',
   ERR_JOIN_LIMIT: 'Too many invites are open.',
   ERR_JOIN_USED: 'Another node has joined with this invite.',

@@ -30,6 +30,7 @@ interface InviteOptions {
   readonly expires: number;
   readonly endpoint: readonly string[];
   readonly file?: string;
+  readonly profile?: string;
   readonly offline?: boolean;
   readonly wg?: boolean;
   readonly list?: boolean;
@@ -57,6 +58,10 @@ export function registerInvite(program: Command): void {
       'where this node is reached, repeated for more (default: the addresses of this host)',
       (text: string, before: readonly string[]) => [...before, checkedEndpoint(text)],
       [],
+    )
+    .option(
+      '--profile <profile>',
+      'what it may reach: one of firewall.profiles of this node (default: none, which grants nothing)',
     )
     .option('--file <file>', 'what to save it as (default: NAME.yaml, or NAME.conf with --wg)')
     .option('--offline', 'for a machine that cannot reach this one: its request is carried here by hand')
@@ -98,8 +103,7 @@ async function inviteNode(name: string, options: InviteOptions, ask: Ask): Promi
       name,
       kind: oneTimeKey === null ? 'hand' : 'tunnel',
       ...(oneTimeKey === null ? {} : { publicKey: renderPublicKey(publicKeyOf(oneTimeKey)) }),
-      seconds: options.expires,
-      ...(options.endpoint.length > 0 ? { endpoints: options.endpoint } : {}),
+      ...termsOf(options),
     });
     await withPresharedKey(answer.presharedKeyFile, async (presharedKey) => {
       const content = renderInvite(inviteOf(answer), { presharedKey, oneTimeKey });
@@ -116,6 +120,15 @@ async function inviteNode(name: string, options: InviteOptions, ask: Ask): Promi
   }
 }
 
+/** What the node is asked for every kind of invite. */
+function termsOf({ expires, endpoint, profile }: InviteOptions) {
+  return {
+    seconds: expires,
+    ...(endpoint.length > 0 ? { endpoints: endpoint } : {}),
+    ...(profile === undefined ? {} : { profile }),
+  };
+}
+
 function sayInvited(answer: InviteAnswer, file: string, { endpoint, offline }: InviteOptions): void {
   const reached = answer.node.endpoints.join(', ');
   const guess = endpoint.length > 0 ? '' : ' (--endpoint names another, as behind a NAT)';
@@ -126,8 +139,17 @@ function sayInvited(answer: InviteAnswer, file: string, { endpoint, offline }: I
   process.stderr.write(
     `saved as ${file}, good once until ${new Date(answer.expiresSeconds * 1000).toISOString()}\n` +
       `${answer.name} gets ${answer.addresses.join(', ')}; this node is reached at ${reached}${guess}\n` +
+      reachText(answer) +
       `next: carry the file to the new machine by a way that nobody reads, and ${then}\n`,
   );
+}
+
+/** What the new peer may reach; nothing of it where the node has no firewall. */
+function reachText({ name, profile, profiles }: InviteAnswer): string {
+  if (profile !== null) return `${name} may reach what the profile ${profile} grants\n`;
+  if (profiles === null) return '';
+  const choice = profiles.length === 0 ? '' : ` (${profiles.join(', ')})`;
+  return `${name} has no profile, so nothing is granted to it here: invite with --profile${choice}, or write into the file what it may reach\n`;
 }
 
 /** A configuration for apps such as those of phones: they cannot join, so this node makes their key. */
@@ -137,14 +159,12 @@ async function plain(name: string, options: InviteOptions, ask: Ask): Promise<vo
   const privateKey = generatePrivateKey();
   try {
     const publicKey = renderPublicKey(publicKeyOf(privateKey));
-    const endpoints = options.endpoint.length > 0 ? { endpoints: options.endpoint } : {};
     const answer = await ask<InviteAnswer>({
       request: 'invite',
       name,
       kind: 'wg',
       publicKey,
-      seconds: options.expires,
-      ...endpoints,
+      ...termsOf(options),
     });
     await withPresharedKey(answer.presharedKeyFile, async (presharedKey) => {
       const content = renderPlain(answer, privateKey, presharedKey);
@@ -157,7 +177,7 @@ async function plain(name: string, options: InviteOptions, ask: Ask): Promise<vo
       }
     });
     process.stderr.write(
-      `saved as ${file}; ${name} is a peer of this node now. Whoever has the file is ${name}: delete it once the app has it\n`,
+      `saved as ${file}; ${name} is a peer of this node now. Whoever has the file is ${name}: delete it once the app has it\n${reachText(answer)}`,
     );
   } finally {
     wipe(privateKey);
@@ -217,14 +237,15 @@ function list(invites: readonly InviteState[]): void {
     process.stdout.write('nobody is invited\n');
     return;
   }
-  const rows = invites.map(({ name, state, addresses, expiresSeconds }) => [
+  const rows = invites.map(({ name, state, addresses, profile, expiresSeconds }) => [
     name,
     state,
     new Date(expiresSeconds * 1000).toISOString(),
+    profile ?? '-',
     addresses.join(', '),
   ]);
   process.stdout.write(
-    `${alignColumns([['NAME', 'STATE', 'GOOD UNTIL', 'ADDRESSES'], ...rows]).join('\n')}\n`,
+    `${alignColumns([['NAME', 'STATE', 'GOOD UNTIL', 'PROFILE', 'ADDRESSES'], ...rows]).join('\n')}\n`,
   );
 }
 

@@ -8,6 +8,7 @@ export interface NewPeer {
   readonly public_key: string;
   readonly preshared_key_file?: string;
   readonly addresses: readonly string[];
+  readonly profile?: string;
 }
 
 /** The file with one more peer, behind the others. The file is one that loads, and has no peer of this name. */

@@ -18,6 +18,8 @@ const entrySchema = z.strictObject({
   publicKey: z.string().nullable(),
   /** Of the new node, with prefix lengths. */
   addresses: z.array(z.string()),
+  /** Of `firewall.profiles`; null, as in files of versions without it: none. */
+  profile: z.string().nullable().default(null),
   createdSeconds: z.int(),
   expiresSeconds: z.int(),
   /** The public key that joined. */

@@ -3,29 +3,30 @@
 
 import { realpathSync, statSync } from 'node:fs';
 import { addPeer, type NewPeer, setPeerKey } from '../config/edit.ts';
+import type { FirewallConfig } from '../config/firewall/schema.ts';
 import { loadConfig } from '../config/load.ts';
-import type { NodeConfig, PeerConfig } from '../config/schema.ts';
+import { renderPath } from '../config/quote.ts';
+import type { NodeConfig } from '../config/schema.ts';
 import { readSource } from '../config/source.ts';
 import { NodeError } from '../errors.ts';
 import { replaceFile } from './replace-file.ts';
 
-/** Adds a peer to the file, and gives it as the file has it now. @throws ConfigError, or what the file system says */
-export async function writePeer(config: NodeConfig, name: string, peer: NewPeer): Promise<PeerConfig> {
+/** Adds a peer to the file, and gives what the file says now. @throws ConfigError, or what the file system says */
+export async function writePeer(config: NodeConfig, name: string, peer: NewPeer): Promise<NodeConfig> {
   return await edit(config, name, (text) => addPeer(text, name, peer));
 }
 
-/** Changes a key of a peer in the file, and gives the peer as the file has it now. */
+/** Changes a key of a peer in the file, and gives what the file says now. */
 export async function writePeerKey(
   config: NodeConfig,
   name: string,
   key: 'public_key' | 'preshared_key_file',
   value: string,
-): Promise<PeerConfig> {
+): Promise<NodeConfig> {
   return await edit(config, name, (text) => setPeerKey(text, name, key, value));
 }
 
-/** The rest of the file may have changed since the node read it: that is left for a reload. */
-async function edit(config: NodeConfig, name: string, change: (text: string) => string): Promise<PeerConfig> {
+async function edit(config: NodeConfig, name: string, change: (text: string) => string): Promise<NodeConfig> {
   const file = realpathSync(config.file); // a link stays one
   let written: NodeConfig | undefined;
   await replaceFile(file, change(readSource(file)), {
@@ -34,17 +35,45 @@ async function edit(config: NodeConfig, name: string, change: (text: string) => 
       written = loadConfig(path);
     },
   });
-  const peer = written?.peers.find((one) => one.name === name);
-  if (peer === undefined)
+  if (written?.peers.some((peer) => peer.name === name) !== true)
     throw new NodeError('ERR_INTERNAL', `${file} has no peer ${name} after it was written`);
-  return peer;
+  return written;
 }
 
-/** The configuration with a peer in the place of the one of its name, or behind the others. */
-export function withPeer(config: NodeConfig, peer: PeerConfig): NodeConfig {
-  const isKnown = config.peers.some(({ name }) => name === peer.name);
-  const peers = isKnown
-    ? config.peers.map((one) => (one.name === peer.name ? peer : one))
-    : [...config.peers, peer];
-  return { ...config, peers };
+/**
+ * The configuration with a peer, and what the policy says of it, as `written` has them: in the place of those of its name,
+ * or behind the others. The rest of the file may have changed since the node read it: that is left for a reload.
+ */
+export function withPeer(config: NodeConfig, written: NodeConfig, name: string): NodeConfig {
+  const path = `${renderPath(['peers', name])}.`;
+  const isOfPeer = ([key]: readonly [string, unknown]): boolean => key.startsWith(path);
+  return {
+    ...config,
+    peers: withNamed(config.peers, written.peers, name),
+    firewall: config.firewall && withPolicyPeer(config.firewall, written.firewall, name),
+    policyText: new Map([
+      ...[...config.policyText].filter((entry) => !isOfPeer(entry)),
+      ...[...written.policyText].filter(isOfPeer),
+    ]),
+  };
+}
+
+function withPolicyPeer(
+  firewall: FirewallConfig,
+  written: FirewallConfig | null,
+  name: string,
+): FirewallConfig {
+  const peers = withNamed(firewall.policy.peers, written?.policy.peers ?? [], name);
+  return { ...firewall, policy: { ...firewall.policy, peers } };
+}
+
+function withNamed<T extends { readonly name: string }>(
+  list: readonly T[],
+  written: readonly T[],
+  name: string,
+): readonly T[] {
+  const item = written.find((one) => one.name === name);
+  if (item === undefined) return list;
+  const isKnown = list.some((one) => one.name === name);
+  return isKnown ? list.map((one) => (one.name === name ? item : one)) : [...list, item];
 }

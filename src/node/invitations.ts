@@ -21,6 +21,7 @@ import type { ModelPeer } from '../control/uapi/model.ts';
 import { codeOf, messageOf, NodeError } from '../errors.ts';
 import { freeAddresses } from '../join/addresses.ts';
 import { Ledger, type LedgerEntry } from '../join/ledger.ts';
+import { profilesOf, refuseProfile } from '../join/profile.ts';
 import { isSealedWith } from '../join/request-file.ts';
 import type { Log } from '../log.ts';
 import { withPeer, writePeer } from './config-file.ts';
@@ -52,6 +53,9 @@ export interface InviteAnswer {
   readonly createdSeconds: number;
   readonly expiresSeconds: number;
   readonly addresses: readonly string[];
+  readonly profile: string | null;
+  /** Those that it could have; null where the node has no firewall. */
+  readonly profiles: readonly string[] | null;
   readonly node: {
     readonly name: string;
     readonly publicKey: string;
@@ -64,7 +68,7 @@ export interface InviteAnswer {
 }
 
 /** A line of `ringfence invite --list`. */
-export type InviteState = Pick<LedgerEntry, 'name' | 'state' | 'addresses' | 'expiresSeconds'>;
+export type InviteState = Pick<LedgerEntry, 'name' | 'state' | 'addresses' | 'profile' | 'expiresSeconds'>;
 
 type Kind = 'tunnel' | 'hand' | 'wg';
 
@@ -123,10 +127,11 @@ export class Invitations implements Disposable {
 
   #list(): InviteState[] {
     const over = Date.now() / 1000;
-    return this.#ledger.entries.map(({ name, state, addresses, expiresSeconds }) => ({
+    return this.#ledger.entries.map(({ name, state, addresses, profile, expiresSeconds }) => ({
       name,
       state: state === 'open' && expiresSeconds <= over ? 'expired' : state,
       addresses,
+      profile,
       expiresSeconds,
     }));
   }
@@ -134,8 +139,10 @@ export class Invitations implements Disposable {
   async #invite(asked: NodeRequest): Promise<InviteAnswer> {
     await this.#expire();
     const { config, device } = this.#node;
-    const { name, kind, publicKey, seconds, endpoints } = parseAsked(asked);
-    this.#refuseTaken(name, config);
+    const { name, kind, publicKey, seconds, profile, endpoints } = parseAsked(asked);
+    const written = loadConfig(config.file);
+    this.#refuseTaken(name, config, written);
+    if (profile !== null) refuseProfile(profile, config, written);
     if (
       publicKey !== null &&
       (device.peer(publicKey) !== undefined || isSame(publicKey, config.interface.publicKey))
@@ -151,13 +158,17 @@ export class Invitations implements Disposable {
     const presharedKeyFile = makePresharedKey(config, name);
     try {
       if (kind === 'wg')
-        await this.#admit(name, publicKey ?? new Uint8Array(), addresses.map(renderInterface));
+        await this.#admit(
+          { name, addresses: addresses.map(renderInterface), profile },
+          publicKey ?? new Uint8Array(),
+        );
       else {
         const entry: LedgerEntry = {
           name,
           state: 'open',
           publicKey: publicKey && renderPublicKey(publicKey),
           addresses: addresses.map(renderInterface),
+          profile,
           createdSeconds,
           expiresSeconds: createdSeconds + seconds,
           usedBy: null,
@@ -175,6 +186,8 @@ export class Invitations implements Disposable {
       createdSeconds,
       expiresSeconds: createdSeconds + seconds,
       addresses: addresses.map(renderInterface),
+      profile,
+      profiles: profilesOf(config),
       node: {
         name: ownName(),
         publicKey: renderPublicKey(listening.publicKey ?? config.interface.publicKey),
@@ -189,8 +202,8 @@ export class Invitations implements Disposable {
   }
 
   /** What the file says now counts as well, though the node may not have read it yet. */
-  #refuseTaken(name: string, config: NodeConfig): void {
-    const known = [...config.peers, ...loadConfig(config.file).peers].some((peer) => peer.name === name);
+  #refuseTaken(name: string, config: NodeConfig, written: NodeConfig): void {
+    const known = [...config.peers, ...written.peers].some((peer) => peer.name === name);
     if (known)
       throw new NodeError('ERR_JOIN_NAME', `there is a peer ${name} already`, {
         hint: 'choose another name',
@@ -274,13 +287,19 @@ export class Invitations implements Disposable {
   }
 
   async #joined(entry: LedgerEntry, publicKey: Uint8Array): Promise<LedgerEntry> {
-    await this.#admit(entry.name, publicKey, entry.addresses);
+    const { config } = this.#node;
+    // It may be gone since the invite was made.
+    if (entry.profile !== null) refuseProfile(entry.profile, config, loadConfig(config.file));
+    await this.#admit(entry, publicKey);
     this.#node.log.info(`${entry.name} has joined`);
     return await this.#ledger.set(entry, { state: 'used', usedBy: renderPublicKey(publicKey) });
   }
 
   /** The user's file first: what is in it counts, also after a crash. */
-  async #admit(name: string, publicKey: Uint8Array, addresses: readonly string[]): Promise<void> {
+  async #admit(
+    { name, addresses, profile }: Pick<LedgerEntry, 'name' | 'addresses' | 'profile'>,
+    publicKey: Uint8Array,
+  ): Promise<void> {
     const { config, device } = this.#node;
     const key = readKeyFile(presharedKeyPath(config, name));
     if (!key.ok)
@@ -289,16 +308,17 @@ export class Invitations implements Disposable {
       });
     try {
       const hosts = addresses.flatMap((text) => addressOf(text));
-      const peer = await writePeer(config, name, {
+      const written = await writePeer(config, name, {
         public_key: renderPublicKey(publicKey),
         preshared_key_file: `${name}.psk`,
         addresses: hosts.map(renderIp),
+        ...(profile === null ? {} : { profile }),
       });
       const allowedIps = hosts.map(
         (address) => ({ type: 'add', prefix: packPrefix(hostPrefix(address)) }) as const,
       );
       await device.set({ peers: [{ publicKey, presharedKey: key.key, keepaliveSeconds: 0, allowedIps }] });
-      await this.#node.adopt(withPeer(this.#node.config, peer));
+      await this.#node.adopt(withPeer(this.#node.config, written, name));
     } finally {
       wipe(key.key);
     }
@@ -332,11 +352,12 @@ interface Asked {
   readonly kind: Kind;
   readonly publicKey: Uint8Array | null;
   readonly seconds: number;
+  readonly profile: string | null;
   readonly endpoints: readonly Endpoint[] | null;
 }
 
 /** @throws NodeError for what is not as it should be */
-function parseAsked({ name, kind, publicKey, seconds, endpoints }: NodeRequest): Asked {
+function parseAsked({ name, kind, publicKey, seconds, profile, endpoints }: NodeRequest): Asked {
   const parsed = parseValue(peerNameSchema, name);
   if (!parsed.ok) throw new NodeError('ERR_JOIN_NAME', `${JSON.stringify(name)} is not ${parsed.problem}`);
   if (kind !== 'tunnel' && kind !== 'hand' && kind !== 'wg')
@@ -352,6 +373,7 @@ function parseAsked({ name, kind, publicKey, seconds, endpoints }: NodeRequest):
     kind,
     publicKey: key,
     seconds: Math.floor(seconds),
+    profile: profile === undefined ? null : String(profile),
     endpoints: parseEndpoints(endpoints),
   };
 }

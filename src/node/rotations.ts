@@ -262,7 +262,7 @@ export class Rotations implements Disposable {
     if (peer.presharedKeyFile === null) {
       const name = presharedKeyName(config, peer);
       const written = await writePeerKey(config, peer.name, 'preshared_key_file', name);
-      await this.#node.adopt(withPeer(this.#node.config, written));
+      await this.#node.adopt(withPeer(this.#node.config, written, peer.name));
     }
     await this.#change({ publicKey: peer.publicKey, settles: 'other' });
     await secret.drop();
@@ -544,7 +544,7 @@ export class Rotations implements Disposable {
   async #settleKey(peer: PeerConfig, publicKey: string): Promise<void> {
     const written = await writePeerKey(this.#node.config, peer.name, 'public_key', publicKey);
     await this.#change({ publicKey: peer.publicKey, settles: 'other' });
-    await this.#node.adopt(withPeer(this.#node.config, written));
+    await this.#node.adopt(withPeer(this.#node.config, written, peer.name));
     await this.#state.setNext(peer.name, null);
     this.#node.log.info(`${peer.name} has another key pair: its public key is ${publicKey}`);
   }

@@ -9,7 +9,8 @@ import { parse } from 'yaml';
 import { askStatus } from '../../src/control/node-socket.ts';
 import { until } from '../support/deadline.ts';
 import { generateKeyPair } from '../support/keys.ts';
-import { NodeProcess, RINGFENCE, Scratch, writeNode } from '../support/node-process.ts';
+import { type NodeFiles, NodeProcess, RINGFENCE, Scratch, writeNode } from '../support/node-process.ts';
+import { Prober } from '../support/prober.ts';
 import { type Routed, routed } from '../support/topology.ts';
 import { ping } from '../support/traffic.ts';
 
@@ -289,6 +290,121 @@ describe.concurrent('one beside the other', () => {
     await net.right.exec(RINGFENCE, ['up', file], { env: new Machine('phone').env });
     expect((await ping(net.right, '10.9.0.1', { count: 1 })).received).toBe(1);
     await net.right.exec(RINGFENCE, ['down', file], { env: new Machine('phone').env });
+  });
+});
+
+/** A node whose firewall has the profile `std`: one port of the node itself. */
+async function startFirewalled(): Promise<NodeProcess> {
+  const files = await writeNode(join(scratch.path, 'firewalled'), generateKeyPair(), {
+    interface: {
+      name: 'rf-jfirewall',
+      private_key_file: 'node.key',
+      addresses: ['10.8.0.1/24', 'fd08::1/64'],
+      listen_port: 51821,
+    },
+    peers: {},
+    firewall: { version: 1, profiles: { std: { allow: [{ to: 'self', ports: ['tcp/7001'] }] } } },
+  });
+  return await startWith(files);
+}
+
+/** With the files and the state that it had. */
+async function startWith(files: NodeFiles): Promise<NodeProcess> {
+  return await NodeProcess.start(net.left, files, {
+    env: { RINGFENCE_STATE_DIR: join(scratch.path, 'firewalled-state') },
+  });
+}
+
+/** Whether the new machine gets through to two ports of the firewalled node, of which `std` grants the first. */
+async function reached(prober: Prober, isGranted: boolean): Promise<boolean[]> {
+  const ends = ['10.8.0.1', 'fd08::1'];
+  const granted = ends.map((to) =>
+    isGranted ? prober.knock('tcp', to, 7001) : prober.knockInVain('tcp', to, 7001),
+  );
+  const others = ends.map((to) => prober.knockInVain('tcp', to, 7002));
+  return (await Promise.all([...granted, ...others])).map((knock) => 'by' in knock);
+}
+
+describe('on a node with a firewall', () => {
+  let node: NodeProcess;
+  const list = (): Promise<string> => node.command('invite', '--list', '--interface', node.interfaceName);
+  /** What `ringfence invite NAME …` says beside what it prints. */
+  const inviteHere = async (name: string, ...options: readonly string[]) => {
+    const file = join(scratch.path, `fw-${name}.${options.includes('--wg') ? 'conf' : 'yaml'}`);
+    const args = ['invite', name, '--file', file, '--interface', node.interfaceName, ...options];
+    const env = { RINGFENCE_RUN_DIR: node.files.runDirectory };
+    const { code, stderr } = await net.left.try(RINGFENCE, args, { env });
+    return { file, code, stderr };
+  };
+  const peersInFile = async () => parse(await readFile(node.files.configFile, 'utf8')).peers;
+
+  beforeAll(async () => {
+    node = await startFirewalled();
+  });
+  afterAll(() => node?.[Symbol.asyncDispose]());
+
+  test('a profile that is not there is refused, and nothing is left of it', async () => {
+    const unknown = await inviteHere('bob', '--profile', 'staff');
+    expect(unknown).toMatchObject({ code: 1, stderr: expect.stringContaining('has no profile "staff"') });
+    expect(unknown.stderr).toMatch(/\(ERR_JOIN_PROFILE\)\n.*its profiles are: std/);
+    await expect(left.command('invite', 'judy', '--profile', 'std')).rejects.toThrow(
+      /has no firewall.*ERR_JOIN_PROFILE/s,
+    );
+    expect(await list()).toBe('nobody is invited');
+    expect((await readdir(node.files.directory)).filter((name) => name.includes('bob'))).toEqual([]);
+    expect((await readdir(left.files.directory)).filter((name) => name.includes('judy'))).toEqual([]);
+  });
+
+  test('who joins reaches what its profile grants and nothing else, also after a restart', async () => {
+    const { file, stderr } = await inviteHere('bob', '--profile', 'std');
+    expect(stderr).toContain('bob may reach what the profile std grants');
+    await node.process.stop('SIGKILL');
+    node = await startWith(node.files);
+    expect(await list()).toMatch(/bob +open .* std /);
+
+    const served = Prober.start(net.left);
+    for (const address of ['10.8.0.1', 'fd08::1']) await served.listen('tcp', address, 7001, 7002);
+    const knocking = Prober.start(net.right);
+    const machine = new Machine('fwbob');
+    expect(await machine.join(file)).toMatchObject({ code: 0 });
+    expect(await reached(knocking, true)).toEqual([true, true, false, false]);
+    expect(await ping(net.right, '10.8.0.1', { count: 2, waitMs: 300 })).toMatchObject({ received: 0 });
+    expect((await peersInFile()).bob).toMatchObject({ profile: 'std', addresses: ['10.8.0.2', 'fd08::2'] });
+    expect(await list()).toMatch(/bob +used .* std /);
+    // The node runs by what its file says: there is nothing left to read.
+    expect(await node.command('reload', node.interfaceName)).toBe('nothing is different');
+    expect(await reached(knocking, true)).toEqual([true, true, false, false]);
+    await machine.down();
+
+    // For a phone, with the profile and without.
+    const phone = await inviteHere('phone', '--wg', '--profile', 'std');
+    const bare = await inviteHere('bare', '--wg');
+    expect(bare.stderr).toContain('bare has no profile, so nothing is granted to it here');
+    expect(bare.stderr).toContain('--profile (std)');
+    const peers = await peersInFile();
+    expect(peers.phone.profile).toBe('std');
+    expect(peers.bare).not.toHaveProperty('profile');
+    for (const { file: conf, isGranted } of [
+      { file: phone.file, isGranted: true },
+      { file: bare.file, isGranted: false },
+    ]) {
+      const { env } = new Machine('fwphone');
+      await net.right.exec(RINGFENCE, ['up', conf], { env });
+      expect(await reached(knocking, isGranted)).toEqual([isGranted, isGranted, false, false]);
+      // The tunnel itself is there: this node may reach everybody.
+      const address = isGranted ? '10.8.0.3' : '10.8.0.4';
+      expect((await ping(net.left, address, { count: 1, waitMs: 10_000 })).received).toBe(1);
+      await net.right.exec(RINGFENCE, ['down', conf], { env });
+    }
+  });
+
+  test('by hand, the profile comes with the request that is carried back', async () => {
+    const { file } = await inviteHere('mallory', '--offline', '--profile', 'std');
+    const machine = new Machine('mallory');
+    expect(await machine.join(file, '--offline')).toMatchObject({ code: 0 });
+    const request = join(machine.path, 'mallory.request.yaml');
+    await node.command('invite', '--accept', request, '--interface', node.interfaceName);
+    expect((await peersInFile()).mallory.profile).toBe('std');
   });
 });
 

@@ -20,6 +20,7 @@ const entry = (name: string, expiresSeconds = 1_000): LedgerEntry => ({
   state: 'open',
   publicKey: `key of ${name}`,
   addresses: ['10.9.0.2/24'],
+  profile: 'std',
   createdSeconds: 0,
   expiresSeconds,
   usedBy: null,
@@ -37,6 +38,15 @@ test('keeps what it was told over a restart, and what could not be written never
   expect(again.withKey('key of bob')?.state).toBe('used');
   await expect(again.add(entry('carol'))).rejects.toThrow('disk full');
   expect(again.entries).toHaveLength(1);
+  expect(warnings).toEqual([]);
+});
+
+test('the file of a version without profiles: its invites are good, and grant nothing', async () => {
+  const file = join(folder, 'former.json');
+  const { profile: _, ...former } = entry('bob');
+  await writeFile(file, JSON.stringify({ invites: [former] }));
+  warnings = [];
+  expect(Ledger.open(file, async () => {}, log).open('bob')).toEqual({ ...former, profile: null });
   expect(warnings).toEqual([]);
 });
 
