@@ -11,8 +11,8 @@ import { until } from '../support/deadline.ts';
 import { generateKeyPair, generatePresharedKey } from '../support/keys.ts';
 import { NodeProcess, OVERLAY, RINGFENCE, Scratch, writeNode } from '../support/node-process.ts';
 import { type Pair, startPair } from '../support/pair.ts';
-import { addHost, type Host, type Routed, routed } from '../support/topology.ts';
-import { ping } from '../support/traffic.ts';
+import { addHost, type Routed, routed } from '../support/topology.ts';
+import { lostDuring, ping } from '../support/traffic.ts';
 import { WireguardGo } from '../support/wireguard-go.ts';
 
 let scratch: Scratch;
@@ -39,23 +39,6 @@ async function rotate(node: NodeProcess, ...words: readonly string[]) {
 const fileOf = (node: NodeProcess, name: string): Promise<string> =>
   readFile(join(node.files.directory, name), 'utf8');
 const filesOf = async (node: NodeProcess): Promise<string[]> => (await readdir(node.files.directory)).sort();
-
-/** A thousand pings a second while `work` runs; how many were lost. */
-async function lostDuring(
-  from: Host,
-  address: string,
-  work: () => Promise<void>,
-): Promise<{ sent: number; lost: number }> {
-  const flood = from.spawn('ping', ['-n', '-q', '-i', '0.001', '-W', '3', address]);
-  try {
-    await work();
-  } finally {
-    flood.signal('SIGINT');
-  }
-  const [, sent = '', received = ''] = await flood.line(/(\d+) packets transmitted, (\d+) received/, 10_000);
-  // The last may still be on its way when the program ends.
-  return { sent: Number(sent), lost: Math.max(0, Number(sent) - Number(received) - 1) };
-}
 
 describe.concurrent('rotation', () => {
   test('between two nodes: a session, a preshared key, a key pair, and not one ping is lost', async () => {

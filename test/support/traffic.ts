@@ -62,6 +62,25 @@ export async function transferTcpStreams(
   });
 }
 
+/** A ping carries 16 bits of its number. */
+const PING_NUMBERS = 65_536;
+
+/** A thousand pings a second while `work` runs; how many of them were lost. Those after the last answer are still on their way. */
+export async function lostDuring(
+  from: Host,
+  address: string,
+  work: () => Promise<void>,
+): Promise<{ sent: number; lost: number }> {
+  await using flood = from.spawn('ping', ['-n', '-i', '0.001', '-W', '3', address]);
+  await work();
+  flood.signal('SIGINT');
+  await flood.exited;
+  const answers = [...flood.output.matchAll(/icmp_seq=(\d+) .*time=/g)];
+  let sent = Number(answers.at(-1)?.[1] ?? 0);
+  while (sent < answers.length) sent += PING_NUMBERS;
+  return { sent, lost: sent - answers.length };
+}
+
 export type Throughput = {
   readonly tool: string;
   /** Counted at the receiver. */
