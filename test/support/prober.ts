@@ -98,11 +98,12 @@ export class Prober {
     };
   }
 
-  /** How many datagrams have come to a port since. */
-  count(address: string, port: number): { readonly received: number } {
-    const counted = { received: 0 };
+  /** How many datagrams have come to a port since, and how often that was told. */
+  count(address: string, port: number): { readonly received: number; readonly tellings: number } {
+    const counted = { received: 0, tellings: 0 };
     this.#begin({ op: 'count', protocol: 'udp', address, port }, ({ received = 0 }) => {
       counted.received = received;
+      counted.tellings += 1;
     });
     return counted;
   }
