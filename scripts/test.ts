@@ -27,7 +27,8 @@ type Phase = {
 };
 
 const phases: readonly Phase[] = [
-  { name: 'unit', run: () => vitest(['unit', 'core'], 'as it is') },
+  // Of two cores vitest would leave one idle.
+  { name: 'unit', run: () => vitest(['unit', 'core'], 'as it is', ['--maxWorkers=2']) },
   { name: 'browser', run: () => vitest(['browser'], 'in namespaces') },
   { name: 'rust', run: rust },
   { name: 'native', run: () => vitest(['native'], 'in namespaces') },
