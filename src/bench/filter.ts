@@ -3,6 +3,7 @@
 // nearly every packet is of; what a new one costs is asked of `judge`, whose own call is in that time. The least of many short
 // rounds is told: what else a machine does only ever adds.
 
+import { nobody } from '../policy/compile.ts';
 import { type CompiledPolicy, type CompiledSubject, OUTSIDE, SELF } from '../policy/compiled.ts';
 import { PolicyEncoder } from '../policy/encode.ts';
 import { CorePair, OVERLAY, publicKeyOf, tcpPacket, udpPacket, vnetHeader } from './core-pair.ts';
@@ -135,17 +136,7 @@ function policyOf(rules: number): CompiledPolicy {
   };
 }
 
-const NOBODY: CompiledSubject = {
-  ruleSets: [],
-  addresses: [],
-  behind: [],
-  isPeer: false,
-  networks: [],
-  reachesMembers: false,
-  reachesPeers: null,
-  reachesNode: null,
-  internet: null,
-};
+const NOBODY = nobody([]);
 
 function manyAddress(i: number): string {
   return `10.${128 + ((i >> 16) & 0x7f)}.${(i >> 8) & 0xff}.${i & 0xff}`;

@@ -1,10 +1,9 @@
 // The policy of a file, for commands that only explain it, on the host where they run.
 
-import { networkInterfaces } from 'node:os';
-import { type IpAddress, parseIp } from '../address/ip.ts';
 import { loadDocument } from '../config/load.ts';
 import { quote } from '../config/quote.ts';
 import { UsageError } from '../errors.ts';
+import { hostAddresses } from '../node/host-addresses.ts';
 import { Evaluator } from '../policy/evaluate.ts';
 import type { Policy } from '../policy/model.ts';
 import { type End, endOf } from '../policy/path.ts';
@@ -35,13 +34,5 @@ export function readEnd(policy: Policy, text: string): End {
   const problem = end === null ? 'is no name of this policy' : 'has no address';
   throw new UsageError('ERR_USAGE', `${quote(text)} ${problem}`, {
     hint: 'give the name of a peer or service, site:NAME, self, internet, or an address',
-  });
-}
-
-function hostAddresses(): IpAddress[] {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  return all.flatMap(({ address }) => {
-    const parsed = parseIp(address);
-    return parsed.ok ? [parsed.value] : [];
   });
 }

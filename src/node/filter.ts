@@ -1,8 +1,7 @@
 // The policy of a running node: compiled from its file, given to the device whole or not at all, and kept fresh about the
 // host's own addresses. What the core denies is told in the log, and in the status by the row that decided.
 
-import { networkInterfaces } from 'node:os';
-import { parseIp, renderIp } from '../address/ip.ts';
+import { renderIp } from '../address/ip.ts';
 import { comparePrefixes, hostPrefix, type IpPrefix } from '../address/prefix.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import type { DeniedStatus, PolicyStatus } from '../control/target.ts';
@@ -12,6 +11,7 @@ import type { Log } from '../log.ts';
 import { type Compilation, compile } from '../policy/compile.ts';
 import { STAGES } from '../policy/compiled.ts';
 import type { Device } from './device.ts';
+import { hostAddresses } from './host-addresses.ts';
 import type { PreparedPart, ReloadPart } from './reload.ts';
 
 /** The host's addresses are looked at, and the log of the core is fetched, this often. */
@@ -33,14 +33,8 @@ function compilationOf({ firewall }: NodeConfig, former: Compilation | null): Co
 
 /** Every address of this host, in order: those that it has, and those that the file gives it. */
 function ownAddresses(config: NodeConfig): IpPrefix[] {
-  const present = Object.values(networkInterfaces())
-    .flatMap((list) => list ?? [])
-    .flatMap(({ address }) => {
-      const parsed = parseIp(address);
-      return parsed.ok ? [parsed.value] : [];
-    });
   const configured = config.interface.addresses.map(({ address }) => address);
-  const sorted = [...present, ...configured].map(hostPrefix).sort(comparePrefixes);
+  const sorted = [...hostAddresses(), ...configured].map(hostPrefix).sort(comparePrefixes);
   return sorted.filter((one, i) => i === 0 || comparePrefixes(one, sorted[i - 1] ?? one) !== 0);
 }
 

@@ -381,7 +381,7 @@ function allow(rule: Rule, legs: readonly Leg[]): RuleHead {
 }
 
 /** A subject that has rules only. */
-function nobody(ruleSets: readonly string[]): CompiledSubject {
+export function nobody(ruleSets: readonly string[]): CompiledSubject {
   return {
     ruleSets,
     addresses: [],
