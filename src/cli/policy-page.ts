@@ -1,9 +1,9 @@
 // The policy as one HTML page that needs nothing else: no script, no font, no request. Names come from a file, so every word
 // is escaped, and the page forbids itself everything but its own style sheet.
 
-import { createHash } from 'node:crypto';
 import { MATRIX_STYLE, type MatrixTable, renderMatrixTable } from '../control/matrix-table.ts';
-import { html, trusted } from '../html.ts';
+import { html } from '../html.ts';
+import { renderPage } from '../html-page.ts';
 
 const STYLE = `
 :root {
@@ -23,30 +23,7 @@ ${MATRIX_STYLE}`;
 /** The page, complete from doctype to end. */
 export function renderPolicyPage(file: string, matrix: MatrixTable): string {
   const title = `Who may reach what: ${file}`;
-  const page = html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${contentSecurityPolicy()}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<meta name="color-scheme" content="light dark">
-<title>${title}</title>
-<style>${trusted(STYLE)}</style>
-</head>
-<body>
-<main>
-<h1>${title}</h1>
-${renderMatrixTable(matrix)}
-</main>
-</body>
-</html>
-`;
-  return page.text;
-}
-
-/** Nothing may be loaded or run, and of styles only the one sheet, known by its digest. */
-function contentSecurityPolicy(): string {
-  const digest = createHash('sha256').update(STYLE).digest('base64');
-  return `default-src 'none'; style-src 'sha256-${digest}'; base-uri 'none'; form-action 'none'`;
+  const main = html`<h1>${title}</h1>
+${renderMatrixTable(matrix)}`;
+  return renderPage({ title, style: STYLE, main });
 }

@@ -1,8 +1,8 @@
 // A status and its history → one HTML page: no script, no font, no request, nothing but its own style sheet. It shows what
 // `ringfence status` shows, and so no secret; every word is escaped, for names and errors come from elsewhere.
 
-import { createHash } from 'node:crypto';
-import { type Html, html, trusted } from '../html.ts';
+import { type Html, html } from '../html.ts';
+import { renderPage } from '../html-page.ts';
 import type { History, Sample } from './history.ts';
 import { MATRIX_STYLE, type MatrixTable, renderMatrixTable } from './matrix-table.ts';
 import type {
@@ -87,38 +87,17 @@ export function renderStatusPage(
   policy: PolicyView | null,
 ): { readonly contentType: string; readonly body: string } {
   const { interface: own, peers, version } = status;
-  const page = html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${contentSecurityPolicy()}">
-<meta http-equiv="refresh" content="${REFRESH_SECONDS}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<meta name="color-scheme" content="light dark">
-<title>${own.name}: ${aliveCount(peers)} of ${peers.length} peers</title>
-<style>${trusted(STYLE)}</style>
-</head>
-<body>
-<main>
-<h1>${own.name}</h1>
+  const title = `${own.name}: ${aliveCount(peers)} of ${peers.length} peers`;
+  const main = html`<h1>${own.name}</h1>
 <p>ringfence ${version}, up for ${renderAge(Math.max(0, Date.now() / 1000 - status.startedSeconds))}; ${aliveCount(peers)} of ${peers.length} peers have a session</p>
 ${factsOf(status)}
 ${throughput(history.samples)}
 ${dropsOf(status, history)}
 ${status.policy === null ? html`` : deniedOf(status.policy)}
 ${policyOf(policy)}
-${peersOf(peers, history)}
-</main>
-</body>
-</html>
-`;
-  return { contentType: 'text/html; charset=utf-8', body: page.text };
-}
-
-function contentSecurityPolicy(): string {
-  const digest = createHash('sha256').update(STYLE).digest('base64');
-  return `default-src 'none'; style-src 'sha256-${digest}'; base-uri 'none'; form-action 'none'`;
+${peersOf(peers, history)}`;
+  const body = renderPage({ title, style: STYLE, main, refreshSeconds: REFRESH_SECONDS });
+  return { contentType: 'text/html; charset=utf-8', body };
 }
 
 function factsOf({ interface: own, lane, hostRules, names }: NodeStatus): Html {

@@ -23,11 +23,11 @@ const FOLDERS = ['node', 'lane', 'config', 'policy', 'firewall', 'control', 'joi
 const RULES: Readonly<Record<string, Rule>> = {
   'index.ts': { imports: [...FOLDERS, 'errors.ts', 'log.ts', 'node-22.ts'], packages: [] },
   cli: {
-    imports: [...FOLDERS, 'bench', 'errors.ts', 'html.ts', 'log.ts', 'node-22.ts'],
+    imports: [...FOLDERS, 'bench', 'errors.ts', 'html.ts', 'html-page.ts', 'log.ts', 'node-22.ts'],
     packages: ['commander', 'qr', 'node-tuntap2', 'wireguard-wasm'],
   },
   bench: {
-    imports: ['lane', 'config', 'policy', 'control', 'address', 'errors.ts', 'html.ts'],
+    imports: ['lane', 'config', 'policy', 'control', 'address', 'errors.ts', 'html.ts', 'html-page.ts'],
     packages: [
       'execa',
       'yaml',
@@ -48,12 +48,16 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
   policy: { imports: ['address'], packages: [], isPure: true },
   firewall: { imports: ['policy', 'address', 'errors.ts', 'log.ts'], packages: ['execa'] },
-  control: { imports: ['config', 'address', 'errors.ts', 'html.ts', 'log.ts'], packages: ['prom-client'] },
+  control: {
+    imports: ['config', 'address', 'errors.ts', 'html.ts', 'html-page.ts', 'log.ts'],
+    packages: ['prom-client'],
+  },
   join: { imports: ['config', 'control', 'address', 'errors.ts', 'log.ts'], packages: ['zod'] },
   dns: { imports: ['policy', 'address', 'errors.ts', 'log.ts'], packages: ['dns-packet'] },
   address: { imports: [], packages: [], isPure: true },
   'errors.ts': { imports: [], packages: [], isPure: true },
   'html.ts': { imports: [], packages: [], isPure: true },
+  'html-page.ts': { imports: ['html.ts'], packages: [] },
   'log.ts': { imports: [], packages: ['pino'] },
   'node-22.ts': { imports: [], packages: [], isPure: true },
 };

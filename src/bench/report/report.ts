@@ -1,9 +1,9 @@
 // A result as one HTML page that needs nothing else: no script, no font, no request. It may come from a stranger's file, so
 // every word of it is escaped, and the page forbids itself everything but its own style sheet.
 
-import { createHash } from 'node:crypto';
 import { codeOf, messageOf, RingfenceError } from '../../errors.ts';
-import { type Html, html, trusted } from '../../html.ts';
+import { type Html, html } from '../../html.ts';
+import { renderPage } from '../../html-page.ts';
 import type { Result } from '../result.ts';
 import { renderCircumstances } from './circumstances.ts';
 import { renderComparisons } from './comparison.ts';
@@ -18,20 +18,7 @@ export type Plots = typeof import('./plots.ts');
 export async function renderReport(result: Result): Promise<string> {
   const plots = await loadPlots();
   const { title, detail } = headlineOf(result);
-  const page = html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${contentSecurityPolicy()}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<meta name="color-scheme" content="light dark">
-<title>${title}</title>
-<style>${trusted(STYLE)}</style>
-</head>
-<body>
-<main>
-<header>
+  const main = html`<header>
 <p class="kicker">Ringfence benchmark, ${day(result.date)}</p>
 <h1>${title}</h1>
 <p class="lead">${detail}</p>
@@ -41,12 +28,8 @@ ${renderKey(result)}
 ${renderComparisons(result, plots)}
 ${renderGroups(result, plots)}
 ${renderCircumstances(result)}
-<footer>Drawn by <code>ringfence bench</code> with Apache ECharts. This page loads nothing and runs no script.</footer>
-</main>
-</body>
-</html>
-`;
-  return page.text;
+<footer>Drawn by <code>ringfence bench</code> with Apache ECharts. This page loads nothing and runs no script.</footer>`;
+  return renderPage({ title, style: STYLE, main });
 }
 
 /**
@@ -68,12 +51,6 @@ export async function loadPlots(): Promise<Plots> {
       },
     );
   }
-}
-
-/** Nothing may be loaded or run, and of styles only the one sheet, known by its digest. */
-function contentSecurityPolicy(): string {
-  const digest = createHash('sha256').update(STYLE).digest('base64');
-  return `default-src 'none'; style-src 'sha256-${digest}'; base-uri 'none'; form-action 'none'`;
 }
 
 function day(date: string): string {
