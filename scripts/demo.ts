@@ -4,8 +4,11 @@
 //   alice ── 192.0.2.0/24, 2001:db8:1::/64 ── internet ── 198.51.100.0/24, 2001:db8:2::/64 ── bob
 //   10.9.0.1, fd09::1  ═══════════════════════════ the tunnel ═══════════════════════════  10.9.0.2, fd09::2
 
+import { writeFile } from 'node:fs/promises';
+import { relative } from 'node:path';
+import { stringify } from 'yaml';
 import { until } from '../test/support/deadline.ts';
-import { NodeProcess, OVERLAY, Scratch, writePair } from '../test/support/node-process.ts';
+import { type NodeFiles, NodeProcess, OVERLAY, Scratch, writePair } from '../test/support/node-process.ts';
 import { type Host, routed } from '../test/support/topology.ts';
 import { measureTcp, ping, transferTcp } from '../test/support/traffic.ts';
 import { isInNamespace, runInNamespace, tunObstacle } from './namespace.ts';
@@ -15,6 +18,8 @@ const FILE_BYTES = 16 * 1024 * 1024;
 const THROUGHPUT_SECONDS = 3;
 /** An overlay address that neither node has in its file. */
 const STRANGER = '10.66.0.66';
+/** Where bob's policy lets nobody in. */
+const DENIED_PORT = 22;
 
 /** A line per step, with the time since the start. */
 class Story {
@@ -53,6 +58,24 @@ async function dropsOf(node: NodeProcess): Promise<string> {
   return counted.map(([reason, count]) => `${reason} ${count}`).join(', ');
 }
 
+/** A policy for bob: alice may reach all of bob but one port. */
+async function writePolicy({ configFile, file }: NodeFiles): Promise<void> {
+  const { alice } = file.peers;
+  const rights = { allow: [{ to: 'self' }], deny: [{ to: 'self', ports: [`tcp/${DENIED_PORT}`] }] };
+  const firewall = { version: 1, action: 'reject' };
+  await writeFile(configFile, stringify({ ...file, peers: { alice: { ...alice, ...rights } }, firewall }));
+}
+
+/** What a node has denied, by the row of its file. */
+async function denialOf(node: NodeProcess, files: NodeFiles): Promise<string | undefined> {
+  const { policy } = await node.status();
+  if (policy?.state !== 'enforced') return undefined;
+  const [first] = policy.denied;
+  if (first === undefined) return undefined;
+  const place = first.place?.replace(files.configFile, 'ringfence.yaml');
+  return `${first.packets} packet of ${first.peer} denied by ${first.rule}, ${place}`;
+}
+
 async function tellStory(story: Story): Promise<void> {
   await using scratch = await Scratch.create('ringfence-demo-');
   await using net = await routed(1500, { left: 'alice', right: 'bob' });
@@ -64,7 +87,12 @@ async function tellStory(story: Story): Promise<void> {
     right: { host: bob, addresses: OVERLAY.right.addresses },
     presharedKey: true,
   });
-  story.tell('two YAML files, with keys of their own and a preshared key', files.left.configFile);
+  await writePolicy(files.right);
+  const names = [files.left, files.right].map(({ configFile }) => relative(scratch.path, configFile));
+  story.tell(
+    'two YAML files, with keys of their own, a preshared key, and a policy in one of them',
+    names.join(', '),
+  );
 
   const started: NodeProcess[] = [];
   try {
@@ -127,6 +155,14 @@ async function tellStory(story: Story): Promise<void> {
       proper.received === 1 && arrived === 1,
       `a ping from ${STRANGER}, which is not alice's address, is dropped`,
       `of two pings bob's kernel saw ${arrived}; bob counts ${await dropsOf(bobNode)}`,
+    );
+
+    const knock = await alice.try('bash', ['-c', `: </dev/tcp/${OVERLAY.right.v4}/${DENIED_PORT}`]);
+    const denial = await until(() => denialOf(bobNode, files.right), 5_000, 'a denied packet in the status');
+    story.expect(
+      knock.code !== 0,
+      `bob's policy refuses alice its port ${DENIED_PORT}, and bob's status says which row does`,
+      denial,
     );
 
     const speed = await measureTcp(alice, bob, OVERLAY.right.v4, THROUGHPUT_SECONDS);

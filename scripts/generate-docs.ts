@@ -209,7 +209,7 @@ function renderErrors(): string {
 
 An error is shown with its code at the end of the line, and often a hint in the next:
 
-\`\`\`
+\`\`\`text
 ringfence.yaml:5:8: interface.mtu: 1 is not auto, or a number from 576 to 65455 (ERR_CONFIG_MTU)
 \`\`\`
 

@@ -53,7 +53,7 @@ function print(changes: readonly ConfigChange[], asJson: boolean, none: string):
 }
 
 /** `interface.mtu: 1420 → 1380`, `peers.alice.routes: + 192.168.8.0/24, - 192.168.7.0/24`, or a peer as a whole. */
-function renderChange({ path, removed, added, isLive }: ConfigChange): string {
+export function renderChange({ path, removed, added, isLive }: ConfigChange): string {
   const note = isLive ? '' : ' (needs a restart)';
   const paint = (colour: 'green' | 'red', text: string): string =>
     styleText(colour, text, { stream: process.stdout });

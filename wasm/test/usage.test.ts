@@ -1,5 +1,7 @@
 // The package alone, as its README shows it: nothing of the project around it is imported.
 
+import { readFileSync } from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
 import { expect, test } from 'vitest';
 import { Core, CoreRefusal, compile } from '../index.ts';
 
@@ -81,4 +83,15 @@ test('what makes no sense is refused with a code', () => {
   expect(add).toThrow(CoreRefusal);
   expect(add).toThrow(expect.objectContaining({ code: 'ERR_CORE_PEER_EXISTS' }));
   expect(() => core.setIdentity(new Uint8Array(31))).toThrow(RangeError);
+});
+
+test('the program of wasm/README.md makes a core, a peer, and a turn of its loop', () => {
+  const manual = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  const [, program = ''] = /```ts\nimport [^\n]*\n(.*?)```/s.exec(manual) ?? [];
+  const given = { Core, compile, ...alice, publicKey: bob.publicKey, frames: 0, datagrams: 0 };
+  const body = `${stripTypeScriptTypes(program)}\nreturn [core, messages, accepted, answers, shaken, due];`;
+  const run = new Function(...Object.keys(given), body) as (...values: unknown[]) => unknown[];
+  const [core, ...counts] = run(...Object.values(given));
+  expect(core).toBeInstanceOf(Core);
+  expect(counts).toEqual([0, 0, 0, 0, 1]); // its persistent keepalive is due, so it begins a handshake
 });
