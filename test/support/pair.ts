@@ -37,11 +37,11 @@ export async function startPair(options: StartPairOptions = {}): Promise<Pair> {
     left: { host: net.left, addresses: OVERLAY.left.addresses },
     right: { host: net.right, addresses: OVERLAY.right.addresses },
   });
-  // Should one fail, the topology ends the other.
-  const [left, right] = await Promise.all([
-    NodeProcess.start(net.left, files.left, options.start?.left),
-    NodeProcess.start(net.right, files.right, options.start?.right),
-  ]);
+  const start = (end: 'left' | 'right') => NodeProcess.start(net[end], files[end], options.start?.[end]);
+  // Should one fail, the topology ends the other. Who has keepalives knocks when it starts; with nobody there yet it would
+  // knock again five seconds later.
+  const first = options.keepalive === undefined ? undefined : await start('right');
+  const [left, right] = await Promise.all([start('left'), first ?? start('right')]);
   undo.use(left);
   undo.use(right);
   const owned = undo.move();
