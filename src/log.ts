@@ -1,7 +1,8 @@
-// The log: one readable line per event on stderr, or JSON for machines. Pino decides levels and redaction, without its
-// worker threads. What may repeat without end goes through `limited`; a log that nobody reads ends nothing.
+// The log: one line per event on stderr, to read on a terminal and JSON elsewhere. Pino decides levels and redaction, without
+// its worker threads. What may repeat without end goes through `limited`; a log that nobody reads ends nothing.
 
 import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { pino } from 'pino';
 
 /** `verbose` is WireGuard's other word for `debug`. */
@@ -37,6 +38,7 @@ export interface Log extends LogLines {
 export interface LogOptions {
   /** Without it: `LOG_LEVEL` of the environment, or `info`. */
   readonly level?: LogLevel;
+  /** Without it: `text` where stderr is a terminal, else `json`. */
   readonly format?: LogFormat;
   /** Takes one finished line. Without it: stderr. */
   readonly write?: (line: string) => void;
@@ -54,7 +56,7 @@ const SECRET_NAME = /private|preshared|psk|secret|password|token/i;
 export function createLog(options: LogOptions = {}): Log {
   const {
     level = environmentLevel() ?? 'info',
-    format = 'text',
+    format = isatty(2) ? 'text' : 'json',
     write = writeStderr,
     now = () => performance.now(),
   } = options;

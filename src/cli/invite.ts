@@ -15,14 +15,14 @@ import {
 } from '../config/key.ts';
 import { readKeyFile, shellWord } from '../config/key-file.ts';
 import { writeNewFile } from '../config/new-file.ts';
+import { renderName } from '../config/quote.ts';
 import type { NodeRequest } from '../control/target.ts';
 import { messageOf, RingfenceError, UsageError } from '../errors.ts';
 import { type Invite, renderInvite } from '../join/invite-file.ts';
 import { LARGEST_REQUEST_BYTES, parseRequest } from '../join/request-file.ts';
 import type { InviteAnswer, InviteState } from '../node/invitations.ts';
 import { create, inTheWay } from './new-file.ts';
-import { onlyInterface } from './only-interface.ts';
-import { askRunning } from './running-node.ts';
+import { askRunning, onlyInterface } from './running-node.ts';
 import { alignColumns } from './table.ts';
 
 interface InviteOptions {
@@ -37,6 +37,9 @@ interface InviteOptions {
   readonly revoke?: boolean;
   readonly accept?: string;
 }
+
+/** What only a new invite has: asking for it beside something else would be asking for nothing. */
+const OF_AN_INVITE = ['expires', 'endpoint', 'profile', 'file', 'offline', 'wg'];
 
 export function registerInvite(program: Command): void {
   program
@@ -65,14 +68,33 @@ export function registerInvite(program: Command): void {
     )
     .option('--file <file>', 'what to save it as (default: NAME.yaml, or NAME.conf with --wg)')
     .option('--offline', 'for a machine that cannot reach this one: its request is carried here by hand')
-    .option('--wg', 'a plain WireGuard configuration, and its QR code, for apps that are not ringfence')
-    .option('--list', 'show the invites that are open, and what became of others')
-    .option('--revoke', 'take the invite of NAME back')
-    .option('--accept <file>', 'take in who made this request by `ringfence join --offline`')
+    .addOption(
+      new Option(
+        '--wg',
+        'a plain WireGuard configuration, and its QR code, for apps that are not ringfence',
+      ).conflicts(['offline', 'expires']), // nothing is redeemed, and so nothing expires
+    )
+    .addOption(
+      new Option('--list', 'show the invites that are open, and what became of others').conflicts([
+        ...OF_AN_INVITE,
+        'revoke',
+        'accept',
+      ]),
+    )
+    .addOption(new Option('--revoke', 'take the invite of NAME back').conflicts([...OF_AN_INVITE, 'accept']))
+    .addOption(
+      new Option('--accept <file>', 'take in who made this request by `ringfence join --offline`').conflicts(
+        OF_AN_INVITE,
+      ),
+    )
     .action(invite);
 }
 
 async function invite(name: string | undefined, options: InviteOptions): Promise<void> {
+  if (name !== undefined && (options.list === true || options.accept !== undefined)) {
+    const option = options.list === true ? '--list' : '--accept';
+    throw new UsageError('ERR_USAGE', `${option} takes no name, and here is one: ${renderName(name)}`);
+  }
   const ask = <T>(request: NodeRequest): Promise<T> =>
     askRunning<T>(options.interface ?? onlyInterface(), request);
   if (options.list === true) return list(await ask<InviteState[]>({ request: 'invites' }));

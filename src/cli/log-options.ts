@@ -21,7 +21,12 @@ export function addLogOptions(command: Command): Command {
     .addOption(
       new Option('--log-level <level>', 'what to log (default: LOG_LEVEL, or info)').choices(LOG_LEVELS),
     )
-    .addOption(new Option('--log-format <format>', 'lines to read, or JSON').choices(LOG_FORMATS));
+    .addOption(
+      new Option(
+        '--log-format <format>',
+        'lines to read, or JSON (default: text on a terminal, else json)',
+      ).choices(LOG_FORMATS),
+    );
 }
 
 /** The log that the options ask for; without `--log-level`, the environment, then the file, then `info`. */

@@ -6,8 +6,7 @@ import { renderName } from '../config/quote.ts';
 import type { NodeRequest } from '../control/target.ts';
 import { UsageError } from '../errors.ts';
 import type { RotationAnswer, RotationReport } from '../node/rotations.ts';
-import { onlyInterface } from './only-interface.ts';
-import { askRunning } from './running-node.ts';
+import { askRunning, onlyInterface } from './running-node.ts';
 
 interface RotateOptions {
   readonly interface?: string;

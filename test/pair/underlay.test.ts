@@ -74,7 +74,7 @@ test.each([
   await using left = await NodeProcess.start(net.left, files.left);
   await using _right = await NodeProcess.start(net.right, files.right);
   expect(left.process.lines.map((line) => line.text).filter((text) => text.includes('IPv6'))).toEqual([
-    expect.stringMatching(/ warn +IPv6 is switched off/),
+    expect.stringMatching(/"level":"warn".*"IPv6 is switched off/),
   ]);
   expect(await ping(net.left, OVERLAY.right.v4)).toMatchObject({ received: 3 });
   expect(await ping(net.right, OVERLAY.left.v4)).toMatchObject({ received: 3 });
@@ -121,7 +121,10 @@ describe('an endpoint that is a name', () => {
 
   test('keeps nobody waiting while it does not resolve, and is found when it does', async () => {
     await using named = await start('127.0.0.1 localhost\n');
-    await named.left.process.line(/ warn +right: right\.example:51820 does not resolve yet/, 20_000);
+    await named.left.process.line(
+      /"level":"warn".*"right: right\.example:51820 does not resolve yet/,
+      20_000,
+    );
     expect((await named.left.peer('right')).endpoint).toBe('right.example:51820');
     await appendFile(named.hostsFile, '198.51.100.10 right.example\n');
     await named.left.process.line(/right: its endpoints are at 198\.51\.100\.10:51820/, 20_000);

@@ -7,7 +7,7 @@ import { createLog, type LogFields, type LogOptions } from '../../src/log.ts';
 
 function recorder(options: LogOptions = {}) {
   const lines: string[] = [];
-  const log = createLog({ level: 'debug', ...options, write: (line) => lines.push(line) });
+  const log = createLog({ level: 'debug', format: 'text', ...options, write: (line) => lines.push(line) });
   return { log, lines };
 }
 
@@ -65,7 +65,7 @@ describe('levels', () => {
   ])('LOG_LEVEL=%s', (word, count) => {
     vi.stubEnv('LOG_LEVEL', word);
     const lines: string[] = [];
-    const log = createLog({ write: (line) => lines.push(line) });
+    const log = createLog({ format: 'text', write: (line) => lines.push(line) });
     for (const level of ['error', 'warn', 'info', 'debug'] as const) log[level](level);
     vi.unstubAllEnvs();
     expect(lines).toHaveLength(count);

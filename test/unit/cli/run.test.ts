@@ -6,7 +6,7 @@ import { serveNode } from '../../../src/control/node-socket.ts';
 import type { NodeStatus } from '../../../src/control/target.ts';
 import type { UnixServer } from '../../../src/control/unix-server.ts';
 import { ConfigFolder, INTERFACE } from '../config/files.ts';
-import { ringfence } from './program.ts';
+import { ringfence, shell } from './program.ts';
 
 const folder = new ConfigFolder();
 let other: UnixServer;
@@ -35,12 +35,22 @@ async function logOfRun(options: readonly string[], env: Record<string, string> 
   return log;
 }
 
-test('--log-format json: an object per line', async () => {
-  const log = await logOfRun(['--log-format', 'json', '--log-level', 'debug']);
-  const lines = log.trimEnd().split('\n');
-  expect(lines.map((line) => JSON.parse(line))).toEqual([
-    expect.objectContaining({ level: 'debug', msg: 'starting rf0', file: 'ringfence.yaml' }),
-  ]);
+test.each([{ options: [] }, { options: ['--log-format', 'json'] }])(
+  'where stderr is no terminal, $options: a JSON object per line',
+  async ({ options }) => {
+    const log = await logOfRun([...options, '--log-level', 'debug']);
+    const lines = log.trimEnd().split('\n');
+    expect(lines.map((line) => JSON.parse(line))).toEqual([
+      expect.objectContaining({ level: 'debug', msg: 'starting rf0', file: 'ringfence.yaml' }),
+    ]);
+  },
+);
+
+test('on a terminal: lines to read', async () => {
+  const variables = `LOG_LEVEL=debug RINGFENCE_RUN_DIR=${folder.path} NO_COLOR=1`;
+  const command = `export -f ringfence; ${variables} SHELL=/bin/bash script -qec 'ringfence run ringfence.yaml' /dev/null < /dev/null`;
+  const { stdout } = await shell(command, folder.path);
+  expect(stdout).toMatch(/^\S+ debug starting rf0 file=ringfence\.yaml/);
 });
 
 describe('the level is that of --log-level, else that of LOG_LEVEL', () => {
@@ -51,7 +61,7 @@ describe('the level is that of --log-level, else that of LOG_LEVEL', () => {
     { options: ['--log-level', 'error'], level: 'debug', shows: false },
     { options: ['--log-level', 'debug'], level: 'error', shows: true },
   ])('$options, LOG_LEVEL=$level', async ({ options, level, shows }) => {
-    const log = await logOfRun(options, { LOG_LEVEL: level });
+    const log = await logOfRun(['--log-format', 'text', ...options], { LOG_LEVEL: level });
     expect(log).toMatch(shows ? /^\S+ debug starting rf0 file=ringfence\.yaml/ : /^$/);
   });
 });
