@@ -7,22 +7,15 @@ import { contains } from '../address/prefix.ts';
 import { FirewallError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { HostPolicy } from '../policy/host.ts';
+import { processNames } from './chains.ts';
 import { Commands } from './commands.ts';
 import { type HostState as Detected, detect } from './detect.ts';
 import type { HostFacts } from './facts.ts';
 import { RulesetGuard, type TableChange } from './guard.ts';
 import { HostState, readSysctl } from './host-state.ts';
+import { backends } from './nat-chains.ts';
 import { type OpeningResult, Openings, remedyFor } from './openings.ts';
-import { backends } from './render-nat.ts';
-import {
-  processNames,
-  type Ruleset,
-  renderNft,
-  renderRemoval,
-  resolvedSet,
-  ruleComment,
-  tableName,
-} from './render-nft.ts';
+import { type Ruleset, renderNft, renderRemoval, resolvedSet, ruleComment, tableName } from './render-nft.ts';
 import { type Opening, openingsOf } from './render-openings.ts';
 import { NftTable, type Replacement } from './table.ts';
 

@@ -10,23 +10,23 @@
 //   postrouting   90 rf_leak_out   overlay addresses that would leave in the clear are dropped
 //                 99 rf_nat_post   1:1, SNAT, hairpin, masquerade
 //
-// A table of our own can only restrict: what another table drops stays dropped. Openings are render-openings.ts.
+// What the rules say is chains.ts; its twin in the words of iptables is render-iptables.ts.
 
 import { renderIp } from '../address/ip.ts';
-import type { HostPolicy, InboundPort, PortRange, Protocol } from '../policy/host.ts';
-import { type HostFacts, reducePrefixes, VERSIONS } from './facts.ts';
-import { renderNatChains } from './render-nat.ts';
+import type { HostPolicy } from '../policy/host.ts';
+import { chainsOf, countersOf, processNames } from './chains.ts';
+import { type HostFacts, reducePrefixes, VERSIONS, type Version } from './facts.ts';
+import { FAMILY, oneOf, renderPorts } from './render-nft-parts.ts';
 import {
-  chain,
-  FAMILY,
-  mergePorts,
+  type AddressMatch,
+  type ChainName,
+  type InterfaceMatch,
   ofVersion,
-  oneOf,
+  type Rule,
+  type RuleChain,
   renderNetwork,
-  renderPorts,
-  sourceMatches,
-  tunnelAndLoopback,
-} from './render-nft-parts.ts';
+  type Verdict,
+} from './rule.ts';
 
 /** What a table holds, without its frame. */
 export interface Ruleset {
@@ -43,6 +43,19 @@ export interface Total {
   readonly bytes: bigint;
 }
 
+const HOOKS: Readonly<Record<ChainName, string>> = {
+  leak_in: 'filter hook prerouting priority -305',
+  zone_in: 'filter hook prerouting priority -300',
+  nat_in: 'nat hook prerouting priority -101',
+  mss: 'filter hook forward priority -150',
+  inbound: 'filter hook input priority -5',
+  zone_out: 'filter hook output priority -300',
+  nat_out: 'nat hook output priority -101',
+  process: 'filter hook output priority -1',
+  leak_out: 'filter hook postrouting priority 90',
+  nat_post: 'nat hook postrouting priority 99',
+};
+
 /** The name of the table, in family `inet`. */
 export function tableName(network: string): string {
   return `rf_${network}`;
@@ -54,17 +67,9 @@ export function ruleComment(network: string): string {
 }
 
 export function renderNft(policy: HostPolicy, facts: HostFacts): Ruleset {
-  const body = [
-    ...overlaySets(facts),
-    ...resolvedSets(policy, facts),
-    ...leakChains(policy, facts),
-    ...inboundChain(policy, facts),
-    ...processChain(policy),
-    ...mssChain(policy, facts),
-    ...renderNatChains(policy, facts),
-  ].join('');
-  const counters = [...new Set([...body.matchAll(/counter name "([^"]+)"/g)].map(([, name = '']) => name))];
-  return { table: tableName(policy.network), counters: counters.sort(), body };
+  const chains = chainsOf(policy, facts);
+  const body = [...overlaySets(facts), ...resolvedSets(policy, facts), ...chains.map(renderChain)].join('');
+  return { table: tableName(policy.network), counters: countersOf(chains), body };
 }
 
 /**
@@ -105,76 +110,8 @@ function overlaySets({ overlay }: HostFacts): string[] {
   });
 }
 
-/**
- * The tunnel's addresses belong to the tunnel. A source among them that comes in anywhere else is forged, and our own
- * address there answers nobody but this host (CVE-2019-14899).
- */
-function leakChains({ leakGuard, publish }: HostPolicy, facts: HostFacts): string[] {
-  const inside = tunnelAndLoopback(facts);
-  const incoming = VERSIONS.flatMap((version) => {
-    const own = ofVersion(facts.ownAddresses, version).map(renderIp);
-    const family = FAMILY[version];
-    return [
-      `${family} saddr @rf_overlay${version} counter name "rf_leak_in" drop`,
-      ...(own.length === 0
-        ? []
-        : [`${family} daddr ${oneOf(own)} fib saddr type != local counter name "rf_leak_in" drop`]),
-    ];
-  });
-  const outgoing = VERSIONS.map(
-    (version) => `${FAMILY[version]} daddr @rf_overlay${version} counter name "rf_leak_out" drop`,
-  );
-  // route_localnet, which a port published on 127.0.0.1 needs, would open all of 127.0.0.0/8 to the next host.
-  const localnet = publish.some(({ localhost }) => localhost)
-    ? ['iifname != "lo" ip daddr 127.0.0.0/8 counter name "rf_localnet" drop']
-    : [];
-  return [
-    ...chain('rf_leak_in', 'filter hook prerouting priority -305', [
-      ...localnet,
-      ...(leakGuard.in ? [`iifname ${inside} accept`, ...incoming] : []),
-    ]),
-    ...chain('rf_leak_out', 'filter hook postrouting priority 90', [
-      ...(leakGuard.out ? [`oifname ${inside} accept`, ...outgoing] : []),
-    ]),
-  ];
-}
-
-export function inboundPorts({ ports }: InboundPort, { listenPort }: HostFacts): PortRange {
-  return ports === 'listen' ? { first: listenPort, last: listenPort } : ports;
-}
-
-/** A port with rows is reached from their sources only; one without rows is not ours to judge. */
-function inboundChain({ inbound }: HostPolicy, facts: HostFacts): string[] {
-  const isForAll = ({ from }: InboundPort): boolean => from.some(({ kind }) => kind === 'any');
-  if (inbound.every(isForAll)) return [];
-  const accepts = inbound.flatMap((row) => {
-    const port = `${row.protocol} dport ${renderPorts(inboundPorts(row, facts))}`;
-    const matches = VERSIONS.flatMap((version) => sourceMatches(row.from, version, facts));
-    return [...new Set(matches)].map((match) => `${match}${port} accept`);
-  });
-  const drops = (['tcp', 'udp'] as const satisfies readonly Protocol[]).flatMap((protocol) => {
-    const rows = inbound.filter((row) => row.protocol === protocol && !isForAll(row));
-    if (rows.length === 0) return [];
-    const ports = mergePorts(rows.map((row) => inboundPorts(row, facts))).map(renderPorts);
-    return [`${protocol} dport ${oneOf(ports)} counter name "rf_inbound" drop`];
-  });
-  // Answers to this host's own flows may come to any of its ports.
-  return chain('rf_inbound', 'filter hook input priority -5', [
-    'iifname "lo" accept',
-    'ct direction reply accept',
-    ...accepts,
-    ...drops,
-  ]);
-}
-
-/** The names of `process` rows, in the order of their sets. */
-export function processNames({ process }: HostPolicy): string[] {
-  const targets = process.flatMap(({ to }) => to);
-  return [...new Set(targets.flatMap((target) => (target.kind === 'name' ? [target.name] : [])))];
-}
-
 /** The set of what a name resolves to. */
-export function resolvedSet(index: number, version: 4 | 6): string {
+export function resolvedSet(index: number, version: Version): string {
   return `rf_name${index}_${version}`;
 }
 
@@ -187,37 +124,98 @@ function resolvedSets(policy: HostPolicy, { resolved }: HostFacts): string[] {
   );
 }
 
-/**
- * Every packet is judged, not the first of a flow: a forbidden user's connection from before dies. A packet that belongs to
- * no socket any more, such as the last FIN of a permitted user, has no user and passes.
- */
-function processChain(policy: HostPolicy): string[] {
-  const names = processNames(policy);
-  const rules = policy.process.flatMap(({ users, to }) => {
-    const known = users.map((user) => (typeof user === 'number' ? `${user}` : `"${user}"`));
-    const others = `meta skuid != { ${known.join(', ')} } counter name "rf_process" reject`;
-    return to.flatMap((target) => {
-      const destinations =
-        target.kind === 'address'
-          ? [`${FAMILY[target.address.version]} daddr ${renderIp(target.address)}`]
-          : VERSIONS.map(
-              (version) => `${FAMILY[version]} daddr @${resolvedSet(names.indexOf(target.name), version)}`,
-            );
-      return destinations.flatMap((destination) => [
-        `${destination} tcp dport ${target.port} ${others} with tcp reset`,
-        `${destination} udp dport ${target.port} ${others}`,
-      ]);
-    });
-  });
-  return chain('rf_process', 'filter hook output priority -1', rules);
+/** A base chain that accepts what its rules do not drop. */
+function renderChain({ name, rules }: RuleChain): string {
+  const lines = rules.map((rule) => `\t\t${renderRule(rule)}\n`);
+  return `\tchain rf_${name} {\n\t\ttype ${HOOKS[name]}; policy accept;\n${lines.join('')}\t}\n`;
 }
 
-/** By either interface: clamped on one way only, the far side would still send segments that do not fit. */
-function mssChain({ clampsMss }: HostPolicy, facts: HostFacts): string[] {
-  if (!clampsMss) return [];
-  const rule = 'tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu';
-  return chain('rf_mss', 'filter hook forward priority -150', [
-    `oifname "${facts.interface}" ${rule}`,
-    `iifname "${facts.interface}" ${rule}`,
-  ]);
+function renderRule(rule: Rule): string {
+  const { version, inInterface, outInterface, source, destination, protocol, ports, notUsers } = rule;
+  // Addresses and maps say which version they are of.
+  const isOfOneVersion = version !== undefined && rule.verdict.kind !== 'map';
+  const needsVersion = isOfOneVersion && source === undefined && destination === undefined;
+  return [
+    ...(inInterface === undefined ? [] : [`iifname ${renderInterfaces(inInterface)}`]),
+    ...(outInterface === undefined ? [] : [`oifname ${renderInterfaces(outInterface)}`]),
+    ...(needsVersion ? [`meta nfproto ipv${version}`] : []),
+    ...(rule.flow === undefined ? [] : [rule.flow === 'reply' ? 'ct direction reply' : 'ct status dnat']),
+    ...(source === undefined ? [] : [renderAddresses('saddr', source, version)]),
+    ...(destination === undefined ? [] : [renderAddresses('daddr', destination, version)]),
+    ...(ports === undefined ? [] : [`${protocol} dport ${oneOf(ports.map(renderPorts))}`]),
+    // A look into the routes costs more than what is in the packet.
+    ...(rule.sourceIsLocal === undefined ? [] : [`fib saddr type ${rule.sourceIsLocal ? '' : '!= '}local`]),
+    ...(rule.destinationIsLocal === true ? ['fib daddr type local'] : []),
+    ...(notUsers === undefined ? [] : [`meta skuid != { ${notUsers.map(renderUser).join(', ')} }`]),
+    ...(rule.counter === undefined ? [] : [`counter name "${rule.counter}"`]),
+    renderVerdict(rule.verdict, rule),
+  ].join(' ');
+}
+
+function renderInterfaces({ names, isNot }: InterfaceMatch): string {
+  return `${isNot ? '!= ' : ''}${oneOf(names.map((name) => `"${name}"`))}`;
+}
+
+function renderAddresses(
+  field: 'saddr' | 'daddr',
+  match: AddressMatch,
+  version: Version | undefined,
+): string {
+  const word = version === undefined ? '' : `${FAMILY[version]} ${field}`;
+  switch (match.kind) {
+    case 'networks':
+      return `${word} ${match.isNot ? '!= ' : ''}${oneOf(match.networks)}`;
+    case 'overlay':
+      return `${word} @rf_overlay${version}`;
+    case 'name':
+      return version === undefined ? '' : `${word} @${resolvedSet(match.index, version)}`;
+    default:
+      return match satisfies never;
+  }
+}
+
+function renderUser(user: number | string): string {
+  return typeof user === 'number' ? `${user}` : `"${user}"`;
+}
+
+function renderVerdict(verdict: Verdict, { protocol }: Rule): string {
+  switch (verdict.kind) {
+    case 'accept':
+    case 'drop':
+    case 'masquerade':
+      return verdict.kind;
+    case 'reject':
+      return protocol === 'tcp' ? 'reject with tcp reset' : 'reject';
+    case 'zone':
+      return `ct original zone set ${verdict.zone}`;
+    case 'snat':
+      return `snat ${FAMILY[verdict.address.version]} to ${renderIp(verdict.address)}`;
+    case 'dnat':
+      return renderDnat(verdict, protocol);
+    case 'map': {
+      const { field, from, to } = verdict;
+      const family = FAMILY[from.address.version];
+      const [verb, key] = field === 'source' ? ['snat', 'saddr'] : ['dnat', 'daddr'];
+      return `${verb} ${family} prefix to ${family} ${key} map { ${renderNetwork(from)} : ${renderNetwork(to)} }`;
+    }
+    case 'clamp-mss':
+      return 'tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu';
+    default:
+      return verdict satisfies never;
+  }
+}
+
+function renderDnat(
+  { address, ports: step }: Extract<Verdict, { kind: 'dnat' }>,
+  protocol: Rule['protocol'],
+): string {
+  const target = renderIp(address);
+  const verb = `dnat ${FAMILY[address.version]} to`;
+  if (step === null) return `${verb} ${target}`;
+  const { ports, to } = step;
+  if (ports.first === ports.last) return `${verb} ${address.version === 6 ? `[${target}]` : target}:${to}`;
+  if (ports.first === to) return `${verb} ${target}`;
+  const count = ports.last - ports.first + 1;
+  const elements = Array.from({ length: count }, (_, i) => `${ports.first + i} : ${target} . ${to + i}`);
+  return `${verb} ${protocol} dport map { ${elements.join(', ')} }`;
 }

@@ -5,10 +5,11 @@ import { type IpAddress, renderIp } from '../address/ip.ts';
 import type { IpPrefix } from '../address/prefix.ts';
 import type { HostPolicy, PortRange, Protocol } from '../policy/host.ts';
 import type { InboundSource } from '../policy/model.ts';
+import { inboundPorts } from './chains.ts';
 import { type HostFacts, PRIVATE_NETWORKS, VERSIONS, type Version } from './facts.ts';
-import { backends } from './render-nat.ts';
-import { inboundPorts } from './render-nft.ts';
-import { FAMILY, mergePorts, renderNetwork, renderPorts } from './render-nft-parts.ts';
+import { backends, targetPorts } from './nat-chains.ts';
+import { FAMILY, renderPorts } from './render-nft-parts.ts';
+import { mergePorts, renderNetwork } from './rule.ts';
 
 export type Hook = 'input' | 'forward';
 
@@ -82,9 +83,9 @@ function translated(policy: HostPolicy, facts: HostFacts): Opening[] {
   });
   const published = policy.publish.flatMap((row) =>
     backends(row, facts).flatMap(({ address }) =>
-      mergePorts(
-        row.ports.map((one) => ({ first: one.to, last: one.to + one.ports.last - one.ports.first })),
-      ).map((ports): Opening => ({ ...to(address), protocol: row.protocol, ports })),
+      mergePorts(row.ports.map(targetPorts)).map(
+        (ports): Opening => ({ ...to(address), protocol: row.protocol, ports }),
+      ),
     ),
   );
   const network = (field: 'source' | 'destination', prefix: IpPrefix): Opening => ({
@@ -134,7 +135,7 @@ export function renderIptablesOpening(opening: Opening, version: Version): strin
       : [
           `-p ${protocol} --dport ${ports.first === ports.last ? ports.first : `${ports.first}:${ports.last}`}`,
         ]),
-    ...(isTranslated === true ? ['-m conntrack --ctstatus DNAT'] : []),
+    ...(isTranslated === true ? ['-m conntrack --ctstate DNAT'] : []),
     ...(isReply === true ? ['-m conntrack --ctstate ESTABLISHED,RELATED'] : []),
     '-j ACCEPT',
   ].join(' ');
