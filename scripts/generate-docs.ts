@@ -1,6 +1,6 @@
-// `npm run docs`: writes docs/config.md from the schema, docs/errors.md from the table of codes, and the figures of README.md
-// from the result it names. What a reader is told about a key or a code stands beside it in src/; here is only the order. test/unit/docs.test.ts fails when the files
-// are not what this makes of them.
+// `npm run docs`: writes docs/config.md from the schema, docs/errors.md from the table of codes, docs/metrics.md from the metrics,
+// docs/json.md from the schemas of docs/, and the figures of README.md from the result it names. What a reader is told about a key
+// or a code stands beside it in src/; here is only the order. test/unit/docs.test.ts fails when the files are not what this makes of them.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
@@ -26,6 +26,7 @@ import {
 import { factsOf, withoutDefault } from '../src/config/section.ts';
 import { METRICS } from '../src/control/metrics.ts';
 import { ERROR_CODES, type ErrorCode, exitCodeOfCode } from '../src/errors.ts';
+import { renderJsonTable } from './json-page.ts';
 
 type Section = z.ZodObject<z.core.$ZodShape>;
 
@@ -37,6 +38,7 @@ export function renderDocs(): ReadonlyMap<string, string> {
     ['docs/config.md', renderConfig()],
     ['docs/errors.md', renderErrors()],
     ['docs/metrics.md', renderMetricsPage()],
+    ['docs/json.md', renderJsonPage()],
     ['README.md', renderReadme()],
   ]);
 }
@@ -253,6 +255,33 @@ scrape_configs:
 A socket is asked by \`curl --unix-socket PATH http://localhost/metrics\`. A client that asks for a name which is neither
 \`localhost\` nor in \`metrics.hosts\` gets 421: a web page that has its visitors' browsers ask here by a name of its own
 (DNS rebinding) reads nothing. Only GET and HEAD are answered, to at most 64 connections at a time, each within 10 s.
+`;
+}
+
+function renderJsonPage(): string {
+  return `${MARK}
+
+# JSON for programs
+
+Commands that show something have \`--json\`. The exit status is the same with it and without; an error is a line of text on standard error, with a
+[code](errors.md) that never changes its meaning.
+
+## \`ringfence status --json\`
+
+[status.schema.json](status.schema.json) is its JSON Schema, and a test holds the program to it.
+
+${renderJsonTable('status.schema.json')}
+
+## The others
+
+| command | prints |
+|---|---|
+| \`ringfence check FILE --json\` | \`file\`, \`fine\`; if it is, \`interface\` and \`peers\` as understood; if not, \`problems\`: \`code\`, \`message\`, \`hint\`, \`file\`, \`line\`, \`column\`, \`path\` |
+| \`ringfence diff FILE --json\`, \`ringfence reload --json\` | a list of changes: \`path\`, \`removed\`, \`added\`, \`isLive\` ([reload.md](reload.md)) |
+| \`ringfence explain … --json\` | the legs of the flow, each with its verdict, stage and rule ([policy.md](policy.md#asking)) |
+| \`ringfence policy matrix FILE --json\` | who may reach what |
+| \`ringfence doctor --json\` | a list of findings: \`kind\` (\`problem\` or \`note\`), \`what\`, \`remedy\` or null |
+| \`ringfence bench --json\` | a [result](benchmark.md#results) |
 `;
 }
 

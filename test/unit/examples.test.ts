@@ -2,7 +2,7 @@
 // read, command lines parsed by the program's own commands; what is more than that, CLAIMS names with the test that runs it.
 
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isMap, parse, parseDocument } from 'yaml';
@@ -11,7 +11,7 @@ import { writeKeyFile } from '../../src/config/key-file.ts';
 import { loadQuickConfig, wipeQuickConfig } from '../../src/config/wg-quick.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { below, commands, refusalOf } from '../support/command-line.ts';
-import { WALKS } from '../support/guide-walks.ts';
+import { LONG_WALK, OWN_WALKS } from '../support/guide-walks.ts';
 import { type Block, blocksOf, commandsOf, pages, ROOT, readPage } from '../support/markdown.ts';
 import { ConfigFolder, KEYS } from './config/files.ts';
 
@@ -64,14 +64,13 @@ test('nobody is without a reader: every block has one of the languages that are 
 });
 
 test('what is typed on a host of the guide is walked by a test', () => {
-  const walked = Object.values(WALKS).flat();
   const guide = new Set(all.filter(({ target }) => target !== '').map(({ file }) => file));
-  expect([...guide].sort()).toEqual([...walked].sort());
+  expect([...guide].sort()).toEqual([...LONG_WALK, ...OWN_WALKS].sort());
 });
 
-describe.each(of('yaml'))('%s', (_, block) => {
-  // What the guide adds to a file is judged there with the rest of that file.
-  test.skipIf(block.target !== '')('is a file of a node that is fine, or a part of one', () => {
+// What the guide adds to a file is judged there with the rest of that file.
+describe.each(of('yaml').filter(([, { target }]) => target === ''))('%s', (_, block) => {
+  test('is a file of a node that is fine, or a part of one', () => {
     if (FOREIGN_YAML.test(block.text)) expect(isMap(parseDocument(block.text).contents)).toBe(true);
     else expect(problemsOf(wholeNode(block))).toEqual([]);
   });
@@ -180,6 +179,19 @@ test.each(of(''))('%s is a drawing, and nothing to type', (_, { text }) => {
   expect(text).toMatch(DRAWN);
   const typed = text.split('\n').filter((line) => /^\s*(\$ |# )?(sudo )?(bin\/)?ringfence /.test(line));
   expect(typed.filter((line) => !DRAWN.test(line))).toEqual([]);
+});
+
+/** Where a page leads within the repository, without the place in it. */
+const links = pages().flatMap((file) =>
+  [...readPage(file).matchAll(/\]\((?!https?:)([^)#\s]+)(#[^)]*)?\)/g)].map(
+    ([, path = '']) => [file, path] as const,
+  ),
+);
+
+test('every link leads to a file', () => {
+  const dead = links.filter(([file, path]) => !existsSync(join(ROOT, dirname(file), path)));
+  expect(links.length).toBeGreaterThan(100);
+  expect(dead).toEqual([]);
 });
 
 /** Such as `ringfence status [IFACE] [--json]`: words of a command, names of what it takes, and options. */
