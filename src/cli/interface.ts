@@ -10,6 +10,7 @@ import { createLog, LOG_LEVELS } from '../log.ts';
 import { BareInterface } from '../node/bare-interface.ts';
 import { announceReady } from './announce.ts';
 import { startInBackground } from './background.ts';
+import { keepMemoryOutOfCoreDumps } from './core-dumps.ts';
 import { FOREGROUND_FLAGS } from './interface-argument.ts';
 import { stopSignal } from './stop-signal.ts';
 import { VERSION } from './version.ts';
@@ -32,6 +33,7 @@ export async function runInterface(args: readonly string[]): Promise<void> {
 }
 
 async function runInForeground(name: string): Promise<void> {
+  keepMemoryOutOfCoreDumps();
   const stopped = stopSignal();
   const log = createLog({ level: logLevel() });
   const made = await BareInterface.start({

@@ -21,6 +21,7 @@ import { renderRequest, sealRequest } from '../join/request-file.ts';
 import type { Log } from '../log.ts';
 import { redeemThrough } from '../node/join-tunnel.ts';
 import { startInBackground } from './background.ts';
+import { keepMemoryOutOfCoreDumps } from './core-dumps.ts';
 import { addLogOptions, type LogCommandOptions, logOf } from './log-options.ts';
 import { create, inTheWay } from './new-file.ts';
 
@@ -54,6 +55,7 @@ export function registerJoin(program: Command): void {
 }
 
 async function join(file: string, options: JoinOptions): Promise<void> {
+  keepMemoryOutOfCoreDumps();
   const { invite, secrets } = readInvite(file);
   const privateKey = new Uint8Array(32);
   try {

@@ -8,7 +8,9 @@ import { runDirectory } from '../control/node-socket.ts';
 import { messageOf } from '../errors.ts';
 import { Node } from '../node/node.ts';
 import { announceReady } from './announce.ts';
+import { keepMemoryOutOfCoreDumps } from './core-dumps.ts';
 import { addLogOptions, isLevelGiven, type LogCommandOptions, logOf } from './log-options.ts';
+import { becomeUser } from './other-user.ts';
 import { ServiceManager } from './service.ts';
 import { stopSignal } from './stop-signal.ts';
 import { VERSION } from './version.ts';
@@ -20,6 +22,10 @@ export function registerRun(program: Command): void {
       'Runs the node that FILE describes until SIGTERM or SIGINT. What it made goes with it. SIGHUP reloads FILE.',
     )
     .argument('<file>', "the node's configuration, such as ringfence.yaml")
+    .option(
+      '--user <name>',
+      'as root: become this user, who has the right to administer the network and no other; files and keys must be theirs',
+    )
     .addHelpText(
       'after',
       `
@@ -29,7 +35,13 @@ between them, as in none,+tun-tcp or -udp-gso. The names are ${Object.values(OFF
     .action(run);
 }
 
-async function run(file: string, options: LogCommandOptions): Promise<void> {
+interface RunOptions extends LogCommandOptions {
+  readonly user?: string;
+}
+
+async function run(file: string, options: RunOptions): Promise<void> {
+  if (options.user !== undefined) becomeUser(options.user);
+  keepMemoryOutOfCoreDumps();
   const offloads = environmentOffloads();
   const stopped = stopSignal();
   const hangups = new Hangups();

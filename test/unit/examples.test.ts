@@ -9,7 +9,7 @@ import { isMap, parse, parseDocument } from 'yaml';
 import { generatePresharedKey } from '../../src/config/key.ts';
 import { writeKeyFile } from '../../src/config/key-file.ts';
 import { loadQuickConfig, wipeQuickConfig } from '../../src/config/wg-quick.ts';
-import { ConfigError } from '../../src/errors.ts';
+import { ConfigError, ERROR_CODES } from '../../src/errors.ts';
 import { below, commands, refusalOf } from '../support/command-line.ts';
 import { LONG_WALK, OWN_WALKS } from '../support/guide-walks.ts';
 import { type Block, blocksOf, commandsOf, pages, ROOT, readPage } from '../support/markdown.ts';
@@ -179,6 +179,14 @@ test.each(of(''))('%s is a drawing, and nothing to type', (_, { text }) => {
   expect(text).toMatch(DRAWN);
   const typed = text.split('\n').filter((line) => /^\s*(\$ |# )?(sudo )?(bin\/)?ringfence /.test(line));
   expect(typed.filter((line) => !DRAWN.test(line))).toEqual([]);
+});
+
+test('every error code that a page names is one', () => {
+  const codes = pages().flatMap((file) =>
+    [...readPage(file).matchAll(/\bERR_[A-Z_]+[A-Z]\b/g)].map(([code]) => code),
+  );
+  expect(codes.length).toBeGreaterThan(100);
+  expect(codes.filter((code) => !Object.hasOwn(ERROR_CODES, code))).toEqual([]);
 });
 
 /** Where a page leads within the repository, without the place in it. */

@@ -14,7 +14,7 @@ import { MOST_LINE_BYTES, SetParser } from './parse.ts';
 import { renderErrno, renderGet } from './render.ts';
 
 /** Where `wg` looks for the sockets of userspace interfaces. */
-const DIRECTORY = '/var/run/wireguard';
+export const UAPI_DIRECTORY = '/var/run/wireguard';
 /** Of one request: 10,000 peers are 2.5 MB, 130,000 allowed IPs 4 MB. */
 const MOST_REQUEST_BYTES = 16 * 1024 * 1024;
 /** Of all unfinished requests and unread answers together. */
@@ -25,7 +25,7 @@ const NEWLINE = 0x0a;
 
 /** The socket of an interface. */
 export function uapiPath(interfaceName: string): string {
-  return join(DIRECTORY, `${interfaceName}.sock`);
+  return join(UAPI_DIRECTORY, `${interfaceName}.sock`);
 }
 
 /** @throws NodeError `ERR_NODE_INTERFACE` when another program serves this interface */
