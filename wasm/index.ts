@@ -105,7 +105,7 @@ export interface FilterDrops {
   readonly bytes: bigint;
 }
 
-/** A packet that was logged: dropped, or the first of a flow of a traced peer. */
+/** A packet that was logged: dropped, or of a peer that is followed. */
 export interface FilterLogEntry {
   /** On the clock of {@link Core.setTime}. */
   readonly timeMs: number;
@@ -125,6 +125,8 @@ export interface FilterLogEntry {
   readonly sourcePort: number;
   /** Or the ICMP type. */
   readonly port: number;
+  /** Whether it is a piece of a datagram that is not the first, and so has no ports. */
+  readonly isLaterPiece: boolean;
   readonly lengthBytes: number;
   /** Packets dropped before it that were not logged. */
   readonly skipped: number;
@@ -210,7 +212,7 @@ interface Exports {
   filter_status(): number;
   filter_drops(start: number): number;
   filter_log(): number;
-  filter_trace(peer: number): void;
+  filter_follow(peer: number, isFollowed: number): void;
   judge(leg: number, peer: number, length: number, withFlows: number): number;
   tick(): number;
   stale_sources(count: number): void;
@@ -219,7 +221,7 @@ interface Exports {
   aead(seal: number, aadLength: number, textLength: number): number;
 }
 
-const ABI_VERSION = 5;
+const ABI_VERSION = 6;
 /** In the answer of {@link Core.lookup}: no peer. */
 export const NO_PEER = 0xffff_ffff;
 /** Addresses that {@link Core.lookup} takes at once: a control block full. */
@@ -590,16 +592,16 @@ export class Core {
     return rows;
   }
 
-  /** The packets logged since the last call, oldest first: a sample of those dropped, and at most 256. */
+  /** The packets logged since the last call, oldest first: those of peers that are followed, a sample of those dropped; at most 256. */
   filterLog(): FilterLogEntry[] {
     const count = this.#check(this.#exports.filter_log(), 'the log of the filter');
     const bytes = this.#bytes(0, count * LOG_ENTRY_BYTES).slice();
     return Array.from({ length: count }, (_, i) => this.#logEntry(bytes, i * LOG_ENTRY_BYTES));
   }
 
-  /** Logs every new flow of this peer beside what is dropped; {@link NO_PEER} ends it. */
-  traceFlows(peer: number): void {
-    this.#exports.filter_trace(peer);
+  /** Logs the packets of this peer, at most a hundred in a tenth of a second, until it is no longer followed. */
+  follow(peer: number, isFollowed: boolean): void {
+    this.#exports.filter_follow(peer, isFollowed ? 1 : 0);
   }
 
   /**
@@ -706,7 +708,8 @@ export class Core {
       timeMs: view.getFloat64(0, true),
       peer: view.getUint32(8, true),
       rule: view.getUint32(12, true),
-      leg: view.getUint8(16) === 0 ? 'in' : 'out',
+      leg: (view.getUint8(16) & 1) === 0 ? 'in' : 'out',
+      isLaterPiece: (view.getUint8(16) & 2) !== 0,
       isAllowed: !isByReason && (cause & LOG_ALLOWED) !== 0,
       ...(isByReason
         ? { reason: this.#reasonName(cause & ~LOG_BY_REASON) }

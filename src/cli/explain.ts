@@ -1,6 +1,7 @@
-// `ringfence explain FILE FROM TO PROTO/PORT`: whether a flow passes, and the row of the policy that says so.
+// `ringfence explain FILE FROM TO PROTO/PORT`: whether a flow passes, and the row of the policy that says so. With `--live PEER`
+// it shows what a running node decides on the packets of a peer.
 
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { renderIp } from '../address/ip.ts';
 import {
   ICMP,
@@ -18,6 +19,7 @@ import type { Stage } from '../policy/compiled.ts';
 import type { FlowStart, Subject } from '../policy/evaluate.ts';
 import type { Rule } from '../policy/model.ts';
 import { type End, type Path, pathOf, type Step } from '../policy/path.ts';
+import { durationOption } from './duration-option.ts';
 import { openPolicy, readEnd } from './policy-file.ts';
 import { alignColumns } from './table.ts';
 
@@ -26,24 +28,64 @@ interface ExplainOptions {
   readonly json?: boolean;
 }
 
+interface CommandOptions extends ExplainOptions {
+  readonly live?: string;
+  /** In seconds. */
+  readonly for: number;
+  readonly interface?: string;
+}
+
+const FOLLOW_SECONDS = 10;
+
 export function registerExplain(program: Command): void {
   program
     .command('explain')
-    .summary('say whether the policy of a file lets a flow pass, and by which row')
+    .summary('say whether the policy lets a flow pass, and by which row')
     .description(
-      'Judges the first packet of a flow at each tunnel it crosses: in from a peer, out to a peer. Both must allow it; the replies then pass with it. Exits with 0 if it is allowed, with 1 if it is denied.',
+      'Judges the first packet of a flow at each tunnel it crosses: in from a peer, out to a peer. Both must allow it; the replies then pass with it. Exits with 0 if it is allowed, with 1 if it is denied.\n' +
+        'With --live PEER and without arguments it follows real packets of that peer through the running node.',
     )
-    .argument('<file>', 'the configuration, such as ringfence.yaml')
-    .argument('<from>', 'who opens the flow: a peer, site:NAME, self, or an address')
-    .argument('<to>', 'where to: an address, a service, a peer, site:NAME, self, or internet')
-    .argument('<traffic>', 'such as tcp/443, udp/53, icmp (an echo request), icmp/echo-reply, gre or 47')
+    .argument('[file]', 'the configuration, such as ringfence.yaml')
+    .argument('[from]', 'who opens the flow: a peer, site:NAME, self, or an address')
+    .argument('[to]', 'where to: an address, a service, a peer, site:NAME, self, or internet')
+    .argument('[traffic]', 'such as tcp/443, udp/53, icmp (an echo request), icmp/echo-reply, gre or 47')
     .option('--trace', 'print each stage that was considered')
-    .option('--json', 'print JSON')
-    .action((file: string, from: string, to: string, traffic: string, options: ExplainOptions) => {
+    .addOption(new Option('--live <peer>', 'show the packets of this peer as they come').conflicts('trace'))
+    .addOption(
+      new Option('--for <time>', 'with --live: how long, such as 30s, 5m or 1h')
+        .argParser(durationOption(1))
+        .default(FOLLOW_SECONDS, `${FOLLOW_SECONDS}s`),
+    )
+    .option('--interface <iface>', 'with --live: the interface of the node, where several run')
+    .option('--json', 'print JSON; with --live an object for each packet, then one with the counts')
+    .action(async (...args: readonly unknown[]) => {
+      const options = args.at(-2) as CommandOptions;
+      const given = args.slice(0, 4).filter((arg) => typeof arg === 'string');
+      if (options.live !== undefined) return await follow(options.live, given, options);
+      const [file, from, to, traffic] = given;
+      if (file === undefined || from === undefined || to === undefined || traffic === undefined) {
+        throw new UsageError('ERR_USAGE', 'it takes FILE FROM TO TRAFFIC, or --live PEER', {
+          hint: 'such as: ringfence explain ringfence.yaml bob 10.9.0.22 tcp/443',
+        });
+      }
       const { text, isAllowed } = explain(file, from, to, traffic, options);
       process.stdout.write(text);
       if (!isAllowed) process.exitCode = 1;
     });
+}
+
+async function follow(peer: string, rest: readonly string[], options: CommandOptions): Promise<void> {
+  if (rest.length > 0) {
+    throw new UsageError('ERR_USAGE', `--live takes no ${quote(rest.join(' '))}: it shows what comes`, {
+      hint: `ringfence explain --live ${peer}`,
+    });
+  }
+  const { explainLive } = await import('./explain-live.ts');
+  await explainLive(peer, {
+    seconds: options.for,
+    interface: options.interface,
+    json: options.json === true,
+  });
 }
 
 /** What the command prints. Throws UsageError for a question that means nothing, ConfigError for a wrong file. */

@@ -21,6 +21,7 @@ import { messageOf, RingfenceError, UsageError } from '../errors.ts';
 import { type Invite, renderInvite } from '../join/invite-file.ts';
 import { LARGEST_REQUEST_BYTES, parseRequest } from '../join/request-file.ts';
 import type { InviteAnswer, InviteState } from '../node/invitations.ts';
+import { durationOption } from './duration-option.ts';
 import { create, inTheWay } from './new-file.ts';
 import { askRunning, onlyInterface } from './running-node.ts';
 import { alignColumns } from './table.ts';
@@ -53,7 +54,7 @@ export function registerInvite(program: Command): void {
     .option('--interface <iface>', 'the interface of the node that invites, where several run')
     .addOption(
       new Option('--expires <time>', 'how long it is good: 90s, 30m, 24h, 7d')
-        .argParser(parseDuration)
+        .argParser(durationOption(30))
         .default(24 * 3600, '24h'),
     )
     .option(
@@ -307,13 +308,6 @@ async function withPresharedKey(file: string, work: (key: Uint8Array) => Promise
 /** Before anything is asked: an invite whose file cannot be made would lie about. */
 function refuseTaken(file: string): void {
   if (existsSync(file)) throw inTheWay(file);
-}
-
-function parseDuration(text: string): number {
-  const [, count, unit = 's'] = /^([0-9]{1,7})([smhd])?$/.exec(text) ?? [];
-  const seconds = Number(count) * { s: 1, m: 60, h: 3600, d: 86_400 }[unit as 's' | 'm' | 'h' | 'd'];
-  if (count !== undefined && seconds >= 1 && seconds <= 30 * 86_400) return seconds;
-  throw new InvalidArgumentError('It takes a time of 1s to 30d, as in 90s, 30m, 24h or 7d.');
 }
 
 function checkedEndpoint(text: string): string {

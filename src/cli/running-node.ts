@@ -1,12 +1,16 @@
 // Asking the node of an interface that must run.
 
-import { askNode, listInterfaces, runDirectory } from '../control/node-socket.ts';
+import { type AskOptions, askNode, listInterfaces, runDirectory } from '../control/node-socket.ts';
 import type { NodeRequest } from '../control/target.ts';
 import { NodeError, UsageError } from '../errors.ts';
 
 /** @throws NodeError `ERR_NODE_NOT_RUNNING` when no node runs on `iface`, else what the node says stands against it */
-export async function askRunning<T>(iface: string, request: NodeRequest): Promise<T> {
-  const answer = await askNode<T>(runDirectory(), iface, request);
+export async function askRunning<T>(
+  iface: string,
+  request: NodeRequest,
+  options: AskOptions = {},
+): Promise<T> {
+  const answer = await askNode<T>(runDirectory(), iface, request, options);
   if (answer === null) throw notRunning(`no node runs on ${iface}`);
   return answer;
 }

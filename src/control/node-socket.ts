@@ -1,5 +1,6 @@
 // The node's own control socket, one per interface: a client sends one line of JSON, `{"request":"status"}`, and gets
-// one back. Only its owner may connect. Not HTTP: `node:http` alone takes 8 MB of a node's memory.
+// one back, `{"answer":…}` or `{"error":…}`, some requests `{"told":…}` before it. Only its owner may connect. Not HTTP:
+// `node:http` alone takes 8 MB of a node's memory.
 
 import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -14,7 +15,7 @@ import {
   type Problem,
   RingfenceError,
 } from '../errors.ts';
-import type { ControlTarget, NodeRequest, NodeStatus } from './target.ts';
+import type { Asker, ControlTarget, NodeRequest, NodeStatus } from './target.ts';
 import { UnixServer } from './unix-server.ts';
 
 const SUFFIX = '.sock';
@@ -24,6 +25,8 @@ const TIMEOUT_MS = 10_000;
 const STATUS_TIMEOUT_MS = 10_000;
 const WORK_TIMEOUT_MS = 120_000;
 const LARGEST_REQUEST_BYTES = 4096;
+/** What a client has not read yet, before it is no longer told of things that come while it waits. */
+const MOST_UNREAD_BYTES = 256 * 1024;
 /** An answer larger than this is no node's: 10,000 peers are about 4 MB. */
 const LARGEST_ANSWER_BYTES = 64 * 1024 * 1024;
 
@@ -52,7 +55,17 @@ export function listInterfaces(directory: string): string[] {
  * @throws NodeError `ERR_NODE_NOT_RUNNING` when something is there but gives no sensible answer
  */
 export function askStatus(directory: string, interfaceName: string): Promise<NodeStatus | null> {
-  return exchange<NodeStatus>(directory, interfaceName, { request: 'status' }, STATUS_TIMEOUT_MS);
+  const options = { timeoutMs: STATUS_TIMEOUT_MS };
+  return exchange<NodeStatus>(directory, interfaceName, { request: 'status' }, options);
+}
+
+export interface AskOptions {
+  /** A node that says nothing for so long is given up. */
+  readonly timeoutMs?: number;
+  /** What it says before its answer. */
+  readonly onTold?: (word: unknown) => void;
+  /** Tells the node that we wait for no more than the answer. */
+  readonly stop?: AbortSignal;
 }
 
 /**
@@ -63,20 +76,21 @@ export function askNode<T>(
   directory: string,
   interfaceName: string,
   request: NodeRequest,
+  options: AskOptions = {},
 ): Promise<T | null> {
-  return exchange<T>(directory, interfaceName, request, WORK_TIMEOUT_MS);
+  return exchange<T>(directory, interfaceName, request, options);
 }
 
 async function exchange<T>(
   directory: string,
   interfaceName: string,
   request: NodeRequest,
-  timeoutMs: number,
+  options: AskOptions,
 ): Promise<T | null> {
   const path = socketPath(directory, interfaceName);
   let answer: Answer;
   try {
-    answer = JSON.parse(await ask(path, request, timeoutMs)) as Answer;
+    answer = await ask(path, request, options);
   } catch (error) {
     const code = codeOf(error);
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return null;
@@ -150,9 +164,13 @@ function errorOf({ code, message, hint, problems = [] }: Refusal): RingfenceErro
 async function serve(target: ControlTarget, client: Socket): Promise<void> {
   client.setTimeout(TIMEOUT_MS, () => client.destroy());
   try {
-    const line = await readLine(client, LARGEST_REQUEST_BYTES);
+    let line = '';
+    await readLines(client, LARGEST_REQUEST_BYTES, (first) => {
+      line = first;
+      return true;
+    });
     client.setTimeout(0); // now it is the client who waits
-    const answered = JSON.stringify(await answer(target, line));
+    const answered = JSON.stringify(await answer(target, line, askerOf(client)));
     client.setTimeout(TIMEOUT_MS);
     client.end(`${answered}\n`);
   } catch {
@@ -160,13 +178,26 @@ async function serve(target: ControlTarget, client: Socket): Promise<void> {
   }
 }
 
-async function answer(target: ControlTarget, line: string): Promise<Answer> {
+function askerOf(client: Socket): Asker {
+  const gone = new AbortController();
+  for (const event of ['end', 'close'] as const) client.once(event, () => gone.abort());
+  if (client.readableEnded || client.destroyed) gone.abort();
+  client.resume(); // nothing more is expected, but its end
+  const tell = (word: unknown): boolean => {
+    if (client.destroyed || client.writableLength > MOST_UNREAD_BYTES) return false;
+    client.write(`${JSON.stringify({ told: word })}\n`);
+    return true;
+  };
+  return { tell, gone: gone.signal };
+}
+
+async function answer(target: ControlTarget, line: string, asker: Asker): Promise<Answer> {
   try {
     const asked = parseRequest(line);
     if (asked.request === 'status') return { answer: await target.status() };
     const handle = Object.hasOwn(target.requests, asked.request) ? target.requests[asked.request] : undefined;
     if (handle === undefined) throw new NodeError('ERR_NODE_REQUEST', 'there is no such request here');
-    return { answer: await handle(asked) };
+    return { answer: await handle(asked, asker) };
   } catch (error) {
     return { error: refusalOf(error) };
   }
@@ -185,29 +216,64 @@ function parseRequest(line: string): NodeRequest {
   return asked as NodeRequest;
 }
 
-async function ask(path: string, request: NodeRequest, timeoutMs: number): Promise<string> {
+async function ask(path: string, request: NodeRequest, options: AskOptions): Promise<Answer> {
+  const { timeoutMs = WORK_TIMEOUT_MS, onTold = () => {}, stop } = options;
   const socket = connect(path);
   socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)));
   socket.write(`${JSON.stringify(request)}\n`);
+  const end = (): void => void socket.end();
+  stop?.addEventListener('abort', end, { once: true });
   try {
-    return await readLine(socket, LARGEST_ANSWER_BYTES);
+    let last: Answer | undefined;
+    await readLines(socket, LARGEST_ANSWER_BYTES, (line) => {
+      const said = JSON.parse(line) as Answer | { readonly told: unknown };
+      if ('told' in said) onTold(said.told);
+      else last = said;
+      return last !== undefined;
+    });
+    return last as Answer;
   } finally {
+    stop?.removeEventListener('abort', end);
     socket.destroy();
   }
 }
 
-/** One line, without its end. Rejects when the stream fails, ends before the line does, or the line is too long. */
-function readLine(socket: Socket, limitBytes: number): Promise<string> {
+/**
+ * Gives each line, without its end, to `take`, until that says it was the last; what follows it is dropped. Rejects when
+ * the stream fails or ends before, when a line is too long, and when `take` throws.
+ */
+function readLines(socket: Socket, limitBytes: number, take: (line: string) => boolean): Promise<void> {
   return new Promise((resolve, reject) => {
-    const parts: Buffer[] = [];
+    let parts: Buffer[] = [];
     let size = 0;
-    socket.on('data', (part: Buffer) => {
-      const end = part.indexOf(0x0a);
-      parts.push(end < 0 ? part : part.subarray(0, end));
+    const add = (part: Buffer): void => {
+      parts.push(part);
       size += part.length;
-      if (size > limitBytes) reject(new Error(`a line of more than ${limitBytes} bytes`));
-      else if (end >= 0) resolve(Buffer.concat(parts).toString('utf8'));
-    });
+      if (size > limitBytes) throw new Error(`a line of more than ${limitBytes} bytes`);
+    };
+    const read = (data: Buffer): void => {
+      let start = 0;
+      for (let end = data.indexOf(0x0a); end >= 0; end = data.indexOf(0x0a, start)) {
+        add(data.subarray(start, end));
+        start = end + 1;
+        const line = Buffer.concat(parts).toString('utf8');
+        [parts, size] = [[], 0];
+        if (!take(line)) continue;
+        socket.off('data', onData);
+        resolve();
+        return;
+      }
+      add(data.subarray(start));
+    };
+    const onData = (data: Buffer): void => {
+      try {
+        read(data);
+      } catch (error) {
+        socket.off('data', onData);
+        reject(error instanceof Error ? error : new Error(messageOf(error)));
+      }
+    };
+    socket.on('data', onData);
     socket.once('error', reject);
     socket.once('close', () => reject(new Error('the connection ended before the line did')));
   });

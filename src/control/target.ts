@@ -117,8 +117,48 @@ export interface NodeRequest {
   readonly [field: string]: unknown;
 }
 
+/** A packet of a peer that is followed, at the tunnel, and what became of it. */
+export interface FollowedPacket {
+  /** Since 1970, to the turn of the loop in which it came. */
+  readonly timeMs: number;
+  readonly leg: 'in' | 'out';
+  /** null: it could not be read. */
+  readonly source: string | null;
+  readonly destination: string | null;
+  readonly protocol: number;
+  /** Of ICMP the identifier and the type. null: its protocol has none, or it is a later piece of a datagram. */
+  readonly sourcePort: number | null;
+  readonly port: number | null;
+  readonly lengthBytes: number;
+  /** `drop`: not the policy says so but what the packet is; see `reason`. */
+  readonly verdict: 'allow' | 'deny' | 'drop';
+  /** Where the policy decided; null for a drop. */
+  readonly stage: string | null;
+  /** null: no row did. */
+  readonly rule: string | null;
+  /** Where the row stands, as `file:line:column`. */
+  readonly place: string | null;
+  readonly reason: string | null;
+}
+
+/** The answer when a peer is no longer followed. */
+export interface FollowedAnswer {
+  /** Packets that were not told of: they came too fast, or the client read too slowly. */
+  readonly missed: number;
+}
+
+/** Who asks something that takes a while. */
+export interface Asker {
+  /** Says something before the answer, as JSON. False: the client reads too slowly, and is not told this. */
+  tell(word: unknown): boolean;
+  /** Aborted when the client has gone, or has ended its half of the connection. */
+  readonly gone: AbortSignal;
+}
+
 /** The requests of a target beside `status`, by their word. What one settles with is the answer, as JSON. */
-export type RequestHandlers = Readonly<Record<string, (asked: NodeRequest) => Promise<unknown>>>;
+export type RequestHandlers = Readonly<
+  Record<string, (asked: NodeRequest, asker: Asker) => Promise<unknown>>
+>;
 
 /** The running node behind a socket. */
 export interface ControlTarget {

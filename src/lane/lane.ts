@@ -7,6 +7,7 @@ import type {
   LaneChange,
   LaneDescriptors,
   LaneFilter,
+  LanePackets,
   LaneSettings,
   LaneStatus,
   ToLane,
@@ -76,6 +77,7 @@ export class LaneHandle {
           return onReady();
         case 'status':
         case 'filter':
+        case 'followed':
         case 'policy':
         case 'done':
           return this.#answer(message.request, message);
@@ -119,6 +121,12 @@ export class LaneHandle {
   async filter(): Promise<LaneFilter | undefined> {
     const answer = await this.#ask((request) => ({ type: 'filter', request }));
     return answer?.type === 'filter' ? answer.filter : undefined;
+  }
+
+  /** Has the packets of these peers logged, and of no others. What was logged since the last time; undefined as above. */
+  async follow(peers: Uint32Array): Promise<LanePackets | undefined> {
+    const answer = await this.#ask((request) => ({ type: 'follow', request, peers }));
+    return answer?.type === 'followed' ? answer.packets : undefined;
   }
 
   /**

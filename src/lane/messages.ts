@@ -115,6 +115,8 @@ export type ToLane =
   | { readonly type: 'no-policy' }
   /** What the filter has counted, and logged since the last time it was asked. */
   | { readonly type: 'filter'; readonly request: number }
+  /** From now on the packets of these peers are logged, and no others'. Answered with what was logged since the last time. */
+  | { readonly type: 'follow'; readonly request: number; readonly peers: Uint32Array }
   /** To the host of a peer, through the tunnel. */
   | { readonly type: 'say'; readonly peer: number; readonly message: Uint8Array }
   /** Other sockets from now on. The lane empties the former ones first, and no longer uses them once it has answered. */
@@ -148,15 +150,21 @@ export interface LaneStatus {
 }
 
 /** The filter as it is now; peers are the main thread's numbers, rules and stages those of the encoder. */
-export interface LaneFilter {
-  readonly nowMs: number;
+export interface LaneFilter extends LanePackets {
   readonly status: FilterStatus;
   readonly drops: readonly FilterDrops[];
+}
+
+/** Packets that the filter has logged. */
+export interface LanePackets {
+  /** Now, on the clock of the entries. */
+  readonly nowMs: number;
   readonly log: readonly FilterLogEntry[];
 }
 
 export type FromLane =
   | { readonly type: 'ready' }
+  | { readonly type: 'followed'; readonly request: number; readonly packets: LanePackets }
   | { readonly type: 'filter'; readonly request: number; readonly filter: LaneFilter }
   /** Whether a change of the policy was taken. If not, the policy stays as it was: a fault of ours. */
   | { readonly type: 'policy'; readonly request: number; readonly isTaken: boolean }

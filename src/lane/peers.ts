@@ -53,6 +53,11 @@ export class LanePeers {
     }
   }
 
+  /** What the core calls a peer; undefined for one that is not there. */
+  idOf(peer: number): number | undefined {
+    return this.#ids.get(peer);
+  }
+
   /** What the main thread calls a peer of the core. */
   nameOf(id: number): number | undefined {
     return this.#names.get(id);

@@ -8,6 +8,7 @@ import type {
   FromLane,
   LaneDescriptors,
   LaneFilter,
+  LanePackets,
   LanePolicy,
   LaneSettings,
   LaneStatus,
@@ -62,6 +63,8 @@ class Lane {
   #reportedFaults = 0;
   /** Whether the core has refused a piece of the change of the policy that is coming in. */
   #isPolicyVoid = false;
+  /** The core's numbers of the peers whose packets are logged. */
+  #followed: readonly number[] = [];
 
   constructor({ port, descriptors, settings }: LaneStart, onPanic: (text: string) => void) {
     this.#port = port;
@@ -159,11 +162,23 @@ class Lane {
   }
 
   #filter(): LaneFilter {
-    const drops = this.#core.filterDrops();
-    const log = this.#core.filterLog();
-    const named = <T extends { readonly peer: number }>(list: readonly T[]): T[] =>
-      list.map((one) => ({ ...one, peer: this.#peers.nameOf(one.peer) ?? NO_PEER }));
-    return { nowMs: nowMs(), status: this.#core.filterStatus(), drops: named(drops), log: named(log) };
+    const drops = this.#named(this.#core.filterDrops());
+    return { status: this.#core.filterStatus(), drops, ...this.#packets() };
+  }
+
+  #packets(): LanePackets {
+    return { nowMs: nowMs(), log: this.#named(this.#core.filterLog()) };
+  }
+
+  /** By the main thread's numbers. */
+  #named<T extends { readonly peer: number }>(list: readonly T[]): T[] {
+    return list.map((one) => ({ ...one, peer: this.#peers.nameOf(one.peer) ?? NO_PEER }));
+  }
+
+  #follow(peers: Uint32Array): void {
+    for (const id of this.#followed) this.#core.follow(id, false);
+    this.#followed = [...peers].flatMap((peer) => this.#peers.idOf(peer) ?? []);
+    for (const id of this.#followed) this.#core.follow(id, true);
   }
 
   #tick(now: number): void {
@@ -226,6 +241,10 @@ class Lane {
         return undefined;
       case 'filter':
         this.#post({ type: 'filter', request: message.request, filter: this.#filter() });
+        return undefined;
+      case 'follow':
+        this.#follow(message.peers);
+        this.#post({ type: 'followed', request: message.request, packets: this.#packets() });
         return undefined;
       case 'say':
         // While the interface is down the answer would not be taken in.

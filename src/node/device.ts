@@ -10,7 +10,7 @@ import type { DeviceSnapshot, PeerTraffic, UapiDevice } from '../control/uapi/de
 import { DeviceModel, MOST_PEERS, type ModelPeer, type PeerKey, peerKey } from '../control/uapi/model.ts';
 import { codeOf, messageOf, NodeError } from '../errors.ts';
 import { closeSockets, type Descriptors, type Sockets } from '../lane/descriptors.ts';
-import type { LaneEndpoint, LaneFilter, LaneOffloads, LaneStatus } from '../lane/messages.ts';
+import type { LaneEndpoint, LaneFilter, LaneOffloads, LanePackets, LaneStatus } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import type { CompiledPolicy, RuleName } from '../policy/compiled.ts';
 import { type DeniedPackets, DevicePolicy } from './device-policy.ts';
@@ -242,6 +242,11 @@ export class Device implements UapiDevice {
   /** What the filter has counted, and logged since it was last asked; undefined while no lane runs. */
   async filter(): Promise<LaneFilter | undefined> {
     return this.#lane?.filter();
+  }
+
+  /** Has the packets of these peers logged, and of no others; what was logged since the last time. undefined as above. */
+  async follow(peers: Iterable<number>): Promise<LanePackets | undefined> {
+    return this.#lane?.follow(Uint32Array.from(peers));
   }
 
   deniedPackets(filter: LaneFilter): DeniedPackets[] {

@@ -4,13 +4,14 @@
 import { renderIp } from '../address/ip.ts';
 import { comparePrefixes, hostPrefix, type IpPrefix } from '../address/prefix.ts';
 import type { NodeConfig } from '../config/schema.ts';
-import type { DeniedStatus, PolicyStatus } from '../control/target.ts';
+import type { DeniedStatus, PolicyStatus, RequestHandlers } from '../control/target.ts';
 import { messageOf } from '../errors.ts';
-import type { LaneFilter } from '../lane/messages.ts';
+import type { LaneFilter, LanePackets } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import { type Compilation, compile } from '../policy/compile.ts';
 import { STAGES } from '../policy/compiled.ts';
 import type { Device } from './device.ts';
+import { Followers } from './followers.ts';
 import { hostAddresses } from './host-addresses.ts';
 import type { PreparedPart, ReloadPart } from './reload.ts';
 
@@ -38,28 +39,44 @@ function ownAddresses(config: NodeConfig): IpPrefix[] {
   return sorted.filter((one, i) => i === 0 || comparePrefixes(one, sorted[i - 1] ?? one) !== 0);
 }
 
-/** Names of peers, for what is told of them. */
-type PeerNames = (peer: number) => string | null;
+/** Names of peers, for what is told of them, and the device's numbers of them. */
+export interface PeerNames {
+  readonly nameOf: (peer: number) => string | null;
+  readonly peerOf: (name: string) => number | undefined;
+}
 
 export class NodeFilter implements ReloadPart, Disposable {
   readonly #device: Device;
   readonly #log: Log;
-  readonly #nameOf: PeerNames;
+  readonly #names: PeerNames;
+  readonly #followers: Followers;
   readonly #timer: NodeJS.Timeout;
   #config: NodeConfig;
   #compilation: Compilation | null;
 
-  constructor(device: Device, config: NodeConfig, starting: StartingPolicy, nameOf: PeerNames, log: Log) {
+  constructor(device: Device, config: NodeConfig, starting: StartingPolicy, names: PeerNames, log: Log) {
     this.#device = device;
     this.#config = config;
     this.#compilation = starting.compilation;
-    this.#nameOf = nameOf;
+    this.#names = names;
     this.#log = log;
     this.#timer = setInterval(() => void this.#look(), LOOK_MS).unref();
+    const node = {
+      peerOf: names.peerOf,
+      hasPolicy: () => this.#compilation !== null,
+      placeOf: (rule: string) => this.#placeOf(rule),
+      onPackets: (packets: LanePackets) => this.#heed(packets),
+    };
+    this.#followers = new Followers(device, node, log);
+  }
+
+  get requests(): RequestHandlers {
+    return this.#followers.requests;
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
+    this.#followers[Symbol.dispose]();
   }
 
   async prepare(from: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
@@ -84,7 +101,7 @@ export class NodeFilter implements ReloadPart, Disposable {
     if (this.#compilation === null) return null;
     const filter = await this.#device.filter();
     if (filter === undefined) return { state: 'restarting' };
-    this.#logDrops(filter);
+    this.#heed(filter);
     const { generation, rules, flows, mostFlows, evicted } = filter.status;
     return {
       state: 'enforced',
@@ -101,7 +118,7 @@ export class NodeFilter implements ReloadPart, Disposable {
     return this.#device
       .deniedPackets(filter)
       .map(({ peer, rule, stage, packets, bytes }) => ({
-        peer: this.#nameOf(peer),
+        peer: this.#names.nameOf(peer),
         rule,
         place: rule === null ? null : this.#placeOf(rule),
         stage,
@@ -121,21 +138,27 @@ export class NodeFilter implements ReloadPart, Disposable {
     try {
       await this.#device.setOwnAddresses(ownAddresses(this.#config));
       const filter = await this.#device.filter();
-      if (filter !== undefined) this.#logDrops(filter);
+      if (filter !== undefined) this.#heed(filter);
     } catch (error) {
       this.#log.warn(`the filter was not kept fresh: ${messageOf(error)}`);
     }
   }
 
-  /** A sample: at most 50 packets a second are in the core's log. */
-  #logDrops({ log }: LaneFilter): void {
+  #heed(packets: LanePackets): void {
+    this.#followers.heed(packets);
+    this.#logDrops(packets);
+  }
+
+  /** A sample: at most 50 packets a second are in the core's log, beside those of peers that are followed. */
+  #logDrops({ log }: LanePackets): void {
     for (const entry of log) {
+      if (entry.isAllowed || this.#followers.isFollowed(entry.peer)) continue;
       const rule = this.#device.ruleName(entry.rule);
       const ends = [entry.source, entry.destination].map((bytes) =>
         bytes.length === 0 ? '?' : renderIp({ version: bytes.length === 4 ? 4 : 6, bytes }),
       );
       const why = entry.reason ?? `${STAGES[entry.stage ?? -1]}${rule === null ? '' : `, ${rule}`}`;
-      const peer = this.#nameOf(entry.peer) ?? 'a peer that is gone';
+      const peer = this.#names.nameOf(entry.peer) ?? 'a peer that is gone';
       const way = entry.leg === 'in' ? 'from' : 'to';
       this.#log.debug(
         `denied ${way} ${peer}: ${ends.join(' → ')}, protocol ${entry.protocol}, port ${entry.port}: ${why}`,

@@ -101,7 +101,12 @@ export class Node implements ControlTarget {
   }
 
   get requests(): RequestHandlers {
-    return { ...this.#ownRequests, ...this.#invitations?.requests, ...this.#rotations?.requests };
+    return {
+      ...this.#ownRequests,
+      ...this.#filter?.requests,
+      ...this.#invitations?.requests,
+      ...this.#rotations?.requests,
+    };
   }
 
   /**
@@ -227,8 +232,11 @@ export class Node implements ControlTarget {
     if (deviceResult.status === 'rejected') throw deviceResult.reason;
     this.#device = deviceResult.value;
     const defaultRoutes = await this.#routeDefault(this.#device);
-    const nameOf = (peer: number): string | null => this.#peerName(peer);
-    this.#filter = this.#undo.use(new NodeFilter(this.#device, config, starting, nameOf, log));
+    const names = {
+      nameOf: (peer: number) => this.#peerName(peer),
+      peerOf: (name: string) => this.#peerNumber(name),
+    };
+    this.#filter = this.#undo.use(new NodeFilter(this.#device, config, starting, names, log));
 
     this.#undo.defer(() => this.#talks.stop());
     const host = this.#asHost(this.#device);
@@ -363,6 +371,11 @@ export class Node implements ControlTarget {
     if (publicKey === undefined) return null;
     const named = this.#config.peers.find((peer) => peerKey(peer.publicKey) === peerKey(publicKey));
     return named?.name ?? renderPublicKey(publicKey);
+  }
+
+  #peerNumber(name: string): number | undefined {
+    const configured = this.#config.peers.find((peer) => peer.name === name);
+    return configured && this.#device?.peer(configured.publicKey)?.id;
   }
 
   async status(): Promise<NodeStatus> {

@@ -2,7 +2,14 @@
 // descriptors, so that addresses, routes and port stay and the peers shake hands again. While none runs, nothing passes.
 
 import { type LaneEnd, LaneHandle, type LaneOptions } from '../lane/lane.ts';
-import type { LaneChange, LaneDescriptors, LaneFilter, LaneSettings, LaneStatus } from '../lane/messages.ts';
+import type {
+  LaneChange,
+  LaneDescriptors,
+  LaneFilter,
+  LanePackets,
+  LaneSettings,
+  LaneStatus,
+} from '../lane/messages.ts';
 
 /** Before the second restart in a row; the first is immediate. Doubled up to the last. */
 const FIRST_DELAY_MS = 500;
@@ -75,6 +82,11 @@ export class Supervisor {
   /** What the filter has counted and logged; undefined while no lane runs. */
   async filter(): Promise<LaneFilter | undefined> {
     return this.#lane?.filter();
+  }
+
+  /** Has the packets of these peers logged, and of no others; undefined while no lane runs. */
+  async follow(peers: Uint32Array): Promise<LanePackets | undefined> {
+    return this.#lane?.follow(peers);
   }
 
   /** False when the core has refused the change. Without a lane there is nothing to change: the next has other settings. */

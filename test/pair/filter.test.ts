@@ -1,16 +1,18 @@
 // A policy on one of two nodes, with real packets: nothing that is not granted, what is granted, and live flows that end with
 // their grant and only with it. The left node has the policy; the right one is any WireGuard peer.
 
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import type { NodeStatus } from '../../src/control/target.ts';
 import { Capture, captureObstacle } from '../support/capture.ts';
 import { until } from '../support/deadline.ts';
 import type { LineProcess } from '../support/line-process.ts';
-import { OVERLAY } from '../support/node-process.ts';
+import { OVERLAY, RINGFENCE } from '../support/node-process.ts';
 import { type Pair, startPair } from '../support/pair.ts';
-import { echoUdp, holdPort, NODE, ping, sendDatagrams, transferTcp } from '../support/traffic.ts';
+import { echoUdp, holdPort, NODE, ping, sendDatagrams, sendTrains, transferTcp } from '../support/traffic.ts';
 
 const PUSH_PORT = 5300;
 const STREAM_PORT = 5400;
@@ -86,6 +88,78 @@ test('a denied packet is answered where the file says reject', async () => {
     `require('net').connect(5401, '${OVERLAY.left.v4}').on('error', (error) => console.log(error.code))`,
   ]);
   expect((await refused).trim()).toBe('ECONNREFUSED');
+});
+
+/** `ringfence explain --live` at the left node, once it has begun. */
+async function following(...args: readonly string[]): Promise<LineProcess> {
+  const env = { RINGFENCE_RUN_DIR: pair.left.files.runDirectory };
+  const live = ['explain', '--live', 'filtered', '--for', '60s', ...args];
+  return await started(pair.net.left.spawn(RINGFENCE, live, { env }), /^Following the packets of filtered/);
+}
+
+test('explain --live shows the packets of a peer with what decided, and counts them by row', async () => {
+  await reload(self('icmp', 'udp/1'));
+  await using live = await following();
+  expect(await ping(pair.net.right, OVERLAY.left.v4)).toMatchObject({ received: 3 });
+  const { v4, v6 } = OVERLAY.left;
+  await using _sent = await sendDatagrams(pair.net.right, v6, 2, [new Uint8Array(10), new Uint8Array(4_000)]);
+  const by = 'grant by peers\\.filtered\\.allow\\[0\\], \\S+:\\d+:\\d+$';
+  const { v4: right, v6: right6 } = OVERLAY.right;
+  const lines = [
+    `in   ${right} → ${v4}  icmp/echo-request, 84 bytes  allowed  ${by}`,
+    `out  ${v4} → ${right}  icmp/echo-reply, 84 bytes  allowed  ${by}`,
+    `in   \\[${right6}\\]:\\d+ → ${v6}  udp/2, 58 bytes  denied  default$`,
+    `in   ${right6} → ${v6}  udp, \\d+ bytes  dropped  bad-fragment$`,
+  ];
+  for (const line of lines) await live.line(new RegExp(`^\\d\\d:\\d\\d:\\d\\d\\.\\d{3}  ${line}`), 10_000);
+  live.signal('SIGINT');
+  expect(await live.exited).toEqual({ code: 0, signal: undefined });
+  for (const row of [
+    `in +allowed +3 +252 +${by}`,
+    `out +allowed +3 +252 +${by}`,
+    'in +denied +2 +\\d+ +default',
+  ]) {
+    expect(live.output).toMatch(new RegExp(`^${row}`, 'm'));
+  }
+  await expect(pair.left.command('explain', '--live', 'nobody')).rejects.toThrow(
+    /there is no peer "nobody" here/,
+  );
+});
+
+/** Somebody who asks to be told of the packets of the peer, and does not read. */
+async function mute(): Promise<Socket> {
+  const socket = connect(pair.left.socket);
+  await once(socket, 'connect');
+  socket.pause().write(`${JSON.stringify({ request: 'follow', peer: 'filtered', seconds: 600 })}\n`);
+  return socket;
+}
+
+test('whoever follows and does not read, or goes away, is no burden to others', async () => {
+  await reload(self('icmp'));
+  const deaf = await Promise.all(Array.from({ length: 16 }, mute));
+  const another = () => pair.left.command('explain', '--live', 'filtered', '--for', '1s', '--json');
+  const isRefused = async (): Promise<boolean> =>
+    await another().then(
+      () => false,
+      (error: unknown) => /16 others follow/.test(String(error)),
+    );
+  await until(isRefused, 20_000, 'sixteen follow');
+  const packets = { count: 100, lengthBytes: 40 * 64, segmentBytes: 64 };
+  await sendTrains(pair.net.right, OVERLAY.left.v4, 7_777, packets);
+  expect(await ping(pair.net.right, OVERLAY.left.v4)).toMatchObject({ received: 3 });
+  for (const socket of deaf) socket.destroy();
+  await until(async () => !(await isRefused()), 20_000, 'they are forgotten');
+  const pinging = ping(pair.net.right, OVERLAY.left.v4, { count: 60 });
+  const told = (await another()).trim().split('\n');
+  await pinging;
+  const packet = {
+    source: OVERLAY.right.v4,
+    verdict: 'allow',
+    stage: 'grant',
+    rule: 'peers.filtered.allow[0]',
+  };
+  expect(told.map((line) => JSON.parse(line))).toContainEqual(expect.objectContaining(packet));
+  expect(JSON.parse(told.at(-1) ?? '')).toMatchObject({ summary: expect.any(Array), missed: 0 });
 });
 
 test('a transfer that stays allowed notices nothing of other policies', async () => {

@@ -48,7 +48,7 @@ use ways::Which;
 #[global_allocator]
 static ALLOCATOR: wipe::WipingAllocator = wipe::WipingAllocator;
 
-const ABI_VERSION: u32 = 5;
+const ABI_VERSION: u32 = 6;
 
 thread_local! {
     static CONTROL: RefCell<ControlBlock> = RefCell::new(ControlBlock::new());
@@ -375,10 +375,10 @@ pub extern "C" fn filter_log() -> i32 {
     control(|block| device::with(|device| Ok(device.filter.take_log(block.bytes_mut()) as i32)))
 }
 
-/// Logs every new flow of this peer, beside what is dropped; an id that is nobody's ends it.
+/// Logs the packets of this peer, beside a sample of what is dropped, until it is called with 0 for `is_followed`.
 #[unsafe(no_mangle)]
-pub extern "C" fn filter_trace(peer: u32) {
-    device::with(|device| device.filter.trace(Some(peer)));
+pub extern "C" fn filter_follow(peer: u32, is_followed: u32) {
+    device::with(|device| device.filter.follow(peer, is_followed != 0));
 }
 
 /// Judges the first `length` bytes of the control block as a packet on a leg (0 in, 1 out) of a peer. `with_flows` = 0: as

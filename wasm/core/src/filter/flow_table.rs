@@ -57,8 +57,8 @@ pub struct Flow {
     /// The leg of whoever opened it.
     pub leg: Leg,
     pub is_answered: bool,
-    /// Revoked: why nothing of it passes while it goes on.
-    pub dead: Option<Decision>,
+    /// By what it passes; or, where it is revoked, why nothing of it does while it goes on.
+    pub decision: Decision,
     pub tcp: Tracking,
 }
 

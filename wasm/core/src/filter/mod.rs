@@ -79,6 +79,8 @@ struct PeerState {
     name: [u8; 32],
     answers: u32,
     answers_at: Ticks,
+    /// All its packets are logged, so far as there is room.
+    is_followed: bool,
 }
 
 /// What the host is told of the filter.
@@ -111,8 +113,8 @@ pub struct Filter {
     fragments: Fragments,
     report: Report,
     pick_up_until: Ticks,
-    /// The peer whose new flows are all logged.
-    traced: Option<u32>,
+    /// Whether any peer is followed: what a packet is asked where none is.
+    follows: bool,
 }
 
 impl Filter {
@@ -128,7 +130,7 @@ impl Filter {
             fragments: Fragments::new(),
             report: Report::new(),
             pick_up_until: 0,
-            traced: None,
+            follows: false,
         }
     }
 
@@ -226,9 +228,16 @@ impl Filter {
         }
     }
 
-    /// Logs all new flows of one peer beside the drops of all, until it is called again.
-    pub fn trace(&mut self, peer: Option<u32>) {
-        self.traced = peer;
+    /// Logs all packets of a peer, or no longer, beside the sample of what is dropped. `report.rs` says how many at the most.
+    pub fn follow(&mut self, peer: u32, is_followed: bool) {
+        if let Some(state) = self.peers.get_mut(peer as usize) {
+            state.is_followed = is_followed;
+        }
+        self.follows = self.peers.iter().any(|state| state.is_followed);
+    }
+
+    fn is_followed(&self, peer: u32) -> bool {
+        self.follows && self.peers.get(peer as usize).is_some_and(|state| state.is_followed)
     }
 
     /// Rows of counters: see [`Report::write_rows`].
@@ -249,18 +258,26 @@ impl Filter {
         let packet = match Packet::parse(bytes) {
             Ok(packet) => packet,
             Err(reason) => {
-                self.report.log(now, false, leg, peer, None, Cause::Dropped(reason));
+                let is_followed = self.is_followed(peer);
+                self.report.log(now, is_followed, leg, peer, None, Cause::Dropped(reason));
                 return Err(reason);
             }
         };
         let case = Case { packet: &packet, leg, peer, now };
-        let result = self.examine(&case);
-        if let Err(reason) = result
-            && reason != DropReason::FilterDenied
-        {
-            self.log(&case, Cause::Dropped(reason));
+        match self.examine(&case) {
+            Ok(decision) => {
+                if self.is_followed(peer) {
+                    self.log(&case, Cause::Decided(decision));
+                }
+                Ok(())
+            }
+            Err(reason) => {
+                if reason != DropReason::FilterDenied {
+                    self.log(&case, Cause::Dropped(reason));
+                }
+                Err(reason)
+            }
         }
-        result
     }
 
     /// What to answer a packet with that was just denied: None for silence.
@@ -301,7 +318,8 @@ impl Filter {
         self.policy.subject_of(part, attempt)
     }
 
-    fn examine(&mut self, case: &Case<'_>) -> Result<(), DropReason> {
+    /// By what a packet passes.
+    fn examine(&mut self, case: &Case<'_>) -> Result<Decision, DropReason> {
         let Case { packet, leg, peer, now } = *case;
         let tunnel = self.flows.tunnel(peer);
         let Some(fragment) = packet.fragment else {
@@ -321,13 +339,13 @@ impl Filter {
             return Err(DropReason::BadFragment);
         }
         let key = key_of(leg, packet, tunnel);
-        self.take(case, key)?;
+        let decision = self.take(case, key)?;
         self.fragments.begin(&origin, &fragment, key, ticks(now));
-        Ok(())
+        Ok(decision)
     }
 
     /// A packet with all its headers, of a flow or the first of one.
-    fn take(&mut self, case: &Case<'_>, key: FlowKey) -> Result<(), DropReason> {
+    fn take(&mut self, case: &Case<'_>, key: FlowKey) -> Result<Decision, DropReason> {
         let segment = match case.packet.protocol {
             TCP => {
                 let is_fragment = case.packet.fragment.is_some();
@@ -347,13 +365,13 @@ impl Filter {
         let Some(segment) = segment else {
             flow.is_answered |= !is_original;
             flow.expires = now + if flow.is_answered { ANSWERED } else { UNANSWERED };
-            return Ok(());
+            return Ok(flow.decision);
         };
         match flow.tcp.step(is_original, &segment) {
             Step::Pass(lifetime) => {
                 flow.expires = now + lifetime;
                 flow.is_answered = flow.tcp.is_established();
-                Ok(())
+                Ok(flow.decision)
             }
             Step::Refuse => Err(DropReason::BadSegment),
             Step::Reopen => {
@@ -364,7 +382,12 @@ impl Filter {
     }
 
     /// The first packet of a flow.
-    fn open(&mut self, case: &Case<'_>, key: FlowKey, segment: Option<Segment>) -> Result<(), DropReason> {
+    fn open(
+        &mut self,
+        case: &Case<'_>,
+        key: FlowKey,
+        segment: Option<Segment>,
+    ) -> Result<Decision, DropReason> {
         let Case { packet, leg, peer, now } = *case;
         if leg == Leg::In && self.policy.is_own(packet.source) {
             return Err(DropReason::SourceNotAllowed); // we are not at the other end of our own tunnel
@@ -387,9 +410,6 @@ impl Filter {
         let attempt = attempt_of(&key, leg);
         let subject = self.subject(peer, &attempt);
         let decision = self.policy.judge(subject, &attempt);
-        if self.traced == Some(peer) {
-            self.report.log(now, true, case.leg, peer, Some(packet), Cause::Decided(decision));
-        }
         if !decision.allows {
             return self.deny(case, decision);
         }
@@ -401,15 +421,16 @@ impl Filter {
             expires: ticks(now) + lifetime,
             generation: self.generation,
             subject: subject.unwrap_or_default(),
+            decision,
             ..Flow::default()
         };
-        self.flows.insert(flow, peer, ticks(now)).ok_or(DropReason::FlowTableFull).map(|_| ())
+        self.flows.insert(flow, peer, ticks(now)).ok_or(DropReason::FlowTableFull).map(|_| decision)
     }
 
     /// Whether a flow may live: one that another policy has judged is judged again. One that is revoked stays dead while it
     /// goes on, whoever sends: that we may open flows ourselves does not let a server of ours go on with one that a peer
     /// may no longer have.
-    fn judge_again(&mut self, case: &Case<'_>, place: usize) -> Result<(), Decision> {
+    fn judge_again(&mut self, case: &Case<'_>, place: usize) -> Result<Decision, Decision> {
         let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
         if flow.generation != self.generation {
             let attempt = attempt_of(&flow.key, flow.leg);
@@ -418,17 +439,20 @@ impl Filter {
             let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
             flow.generation = self.generation;
             flow.subject = subject.unwrap_or_default();
-            flow.dead = (!decision.allows).then_some(decision);
+            flow.decision = decision;
         }
         let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
-        let Some(decision) = flow.dead else { return Ok(()) };
+        let decision = flow.decision;
+        if decision.allows {
+            return Ok(decision);
+        }
         flow.is_answered = false;
         flow.expires = ticks(case.now) + UNANSWERED;
         Err(decision)
     }
 
     /// An ICMP error passes if it is about a packet that went the other way on a live flow of this tunnel.
-    fn take_error(&mut self, case: &Case<'_>, tunnel: u32) -> Result<(), DropReason> {
+    fn take_error(&mut self, case: &Case<'_>, tunnel: u32) -> Result<Decision, DropReason> {
         let quoted =
             case.packet.transport.get(8..).and_then(Packet::parse_quoted).ok_or(DropReason::NoFlow)?;
         if quoted.source != case.packet.destination || is_error(&quoted) {
@@ -441,17 +465,18 @@ impl Filter {
         }
         let Some(flow) = self.flows.get_mut(place) else { return Err(DropReason::NoFlow) };
         let was_sent = quoted.protocol != TCP || flow.tcp.has_sent(flow.leg != case.leg, quoted.transport);
-        was_sent.then_some(()).ok_or(DropReason::NoFlow)
+        was_sent.then_some(flow.decision).ok_or(DropReason::NoFlow)
     }
 
-    fn deny(&mut self, case: &Case<'_>, decision: Decision) -> Result<(), DropReason> {
+    fn deny(&mut self, case: &Case<'_>, decision: Decision) -> Result<Decision, DropReason> {
         self.report.count(case.peer, decision, case.packet.length);
         self.log(case, Cause::Decided(decision));
         Err(DropReason::FilterDenied)
     }
 
     fn log(&mut self, case: &Case<'_>, cause: Cause) {
-        self.report.log(case.now, false, case.leg, case.peer, Some(case.packet), cause);
+        let is_followed = self.is_followed(case.peer);
+        self.report.log(case.now, is_followed, case.leg, case.peer, Some(case.packet), cause);
     }
 }
 

@@ -34,6 +34,12 @@ pub struct Decision {
     pub rule: RuleId,
 }
 
+impl Default for Decision {
+    fn default() -> Self {
+        Decision::DEFAULT
+    }
+}
+
 impl Decision {
     /// What holds for whoever has no grant, and before there is a policy.
     pub const DEFAULT: Decision = Decision { allows: false, stage: Stage::Default, rule: 0 };

@@ -4,9 +4,10 @@
 use crate::counters::DropReason;
 use crate::host::Millis;
 
+use super::Leg;
+use super::packet::{Packet, is_icmp};
 use super::policy::{Decision, Stage};
 use super::rules::RuleId;
-use super::{Leg, packet::Packet};
 
 /// Pairs of rule and peer that are counted apart; what exceeds them is counted by [`DropReason`] only.
 pub const ROWS: usize = 4096;
@@ -14,8 +15,10 @@ pub const ROW_BYTES: usize = 32;
 const PROBES: usize = 16;
 const LOG_ENTRIES: usize = 256;
 pub const ENTRY_BYTES: usize = 64;
-/// Packets a second that are logged at the most, so that a flood is told of and does not fill the log.
-const SAMPLES_PER_SECOND: u32 = 50;
+/// Of dropped packets so many are logged in a second at the most, so that a flood is told of and does not fill the log.
+const SAMPLES: Allowance = Allowance { packets: 50, span: 1000 };
+/// Of packets that are followed, as few as the log has room for until the host has read it twice.
+const FOLLOWED: Allowance = Allowance { packets: 100, span: 100 };
 
 /// In place of a stage in a log entry: not the policy but what the packet is decided, and this is its [`DropReason`].
 const BY_REASON: u8 = 0x80;
@@ -37,15 +40,46 @@ pub enum Cause {
     Dropped(DropReason),
 }
 
+/// So many packets in so many milliseconds.
+struct Allowance {
+    packets: u32,
+    span: Millis,
+}
+
+/// How much of an allowance is used up.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    span: Millis,
+    packets: u32,
+    /// Packets that were not logged since the last that was.
+    skipped: u32,
+}
+
+impl Used {
+    /// Whether one more may be logged.
+    fn take(&mut self, allowance: &Allowance, now: Millis) -> bool {
+        let span = now / allowance.span;
+        if self.span != span {
+            (self.span, self.packets) = (span, 0);
+        }
+        let has_room = self.packets < allowance.packets;
+        if has_room {
+            self.packets += 1;
+        } else {
+            self.skipped = self.skipped.saturating_add(1);
+        }
+        has_room
+    }
+}
+
 pub struct Report {
     rows: Box<[Row]>,
     log: Box<[[u8; ENTRY_BYTES]]>,
     /// Entries written since the start, and read.
     written: usize,
     read: usize,
-    skipped: u32,
-    second: Millis,
-    samples: u32,
+    samples: Used,
+    followed: Used,
 }
 
 impl Report {
@@ -56,9 +90,8 @@ impl Report {
             log: Box::default(),
             written: 0,
             read: 0,
-            skipped: 0,
-            second: 0,
-            samples: 0,
+            samples: Used::default(),
+            followed: Used::default(),
         }
     }
 
@@ -113,29 +146,30 @@ impl Report {
         (count, ROWS)
     }
 
-    /// Logs a packet, unless too many were logged this second and it need not be.
+    /// Logs a packet, unless too many of its kind were logged just now. Those of peers that are followed take no place
+    /// away from the sample of what is dropped.
     pub fn log(
         &mut self,
         now: Millis,
-        must: bool,
+        is_followed: bool,
         leg: Leg,
         peer: u32,
         packet: Option<&Packet<'_>>,
         cause: Cause,
     ) {
-        if self.second != now / 1000 {
-            (self.second, self.samples) = (now / 1000, 0);
-        }
-        if self.samples >= SAMPLES_PER_SECOND && !must {
-            self.skipped = self.skipped.saturating_add(1);
+        let (used, allowance) =
+            if is_followed { (&mut self.followed, &FOLLOWED) } else { (&mut self.samples, &SAMPLES) };
+        if !used.take(allowance, now) {
             return;
         }
-        self.samples += 1;
         let Some(place) = self.log.get_mut(self.written % LOG_ENTRIES) else { return };
-        *place = entry(now, leg, peer, packet, cause, self.skipped);
-        self.skipped = 0;
+        *place = entry(now, leg, peer, packet, cause, used.skipped);
+        used.skipped = 0;
         self.written += 1;
-        self.read = self.read.max(self.written.saturating_sub(LOG_ENTRIES));
+        if self.written - self.read > LOG_ENTRIES {
+            self.read += 1; // nobody has read it in time
+            used.skipped += 1;
+        }
     }
 
     /// Moves entries out, oldest first, as many as fit.
@@ -153,7 +187,7 @@ impl Report {
     }
 }
 
-/// 0 time ms f64 │ 8 peer u32 │ 12 rule u32 │ 16 is out u8 │ 17 cause u8 │ 18 protocol u8 │ 19 family u8 (0 = no packet) │
+/// 0 time ms f64 │ 8 peer u32 │ 12 rule u32 │ 16 bits u8 (1 out, 2 a piece without ports) │ 17 cause u8 │ 18 protocol u8 │ 19 family u8 (0 = no packet) │
 /// 20 source port u16 │ 22 destination port or ICMP type u16 │ 24 length u32 │ 28 packets not logged before it u32 │
 /// 32 source 16 │ 48 destination 16. The cause is a stage, 64 more if the flow was allowed; or 128 and a drop reason.
 fn entry(
@@ -171,16 +205,19 @@ fn entry(
         Cause::Dropped(reason) => (reason as u8 | BY_REASON, 0),
     };
     let family = packet.map_or(0, |packet| if packet.source.version.address_bits() == 32 { 4 } else { 6 });
-    let (source_port, port) = packet.map_or((0, 0), |packet| match super::packet::is_icmp(packet.protocol) {
-        true => (packet.icmp_id(), u16::from(packet.icmp_type())),
-        false => packet.ports(),
-    });
+    let is_later_piece = packet.and_then(|packet| packet.fragment).is_some_and(|piece| !piece.is_first());
+    let (source_port, port) = match packet.filter(|_| !is_later_piece) {
+        Some(packet) if is_icmp(packet.protocol) => (packet.icmp_id(), u16::from(packet.icmp_type())),
+        Some(packet) => packet.ports(),
+        None => (0, 0),
+    };
+    let bits = u8::from(leg == Leg::Out) | u8::from(is_later_piece) << 1;
     let mut bytes = [0; ENTRY_BYTES];
     let fields: [&[u8]; 10] = [
         &(now as f64).to_le_bytes(),
         &peer.to_le_bytes(),
         &rule.to_le_bytes(),
-        &[u8::from(leg == Leg::Out), cause, packet.map_or(0, |packet| packet.protocol), family],
+        &[bits, cause, packet.map_or(0, |packet| packet.protocol), family],
         &source_port.to_le_bytes(),
         &port.to_le_bytes(),
         &packet.map_or(0, |packet| packet.length as u32).to_le_bytes(),

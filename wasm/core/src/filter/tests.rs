@@ -691,6 +691,63 @@ fn drops_are_counted_by_rule_and_peer_and_logged() {
     assert_eq!(filter.write_drops(0, &mut block).0, 1);
 }
 
+/// Leg, cause, rule and packets not told of, of each entry.
+fn entries(filter: &mut Filter) -> Vec<(u8, u8, u8, u8)> {
+    let mut block = vec![0; 64 * 256];
+    let count = filter.take_log(&mut block);
+    block.chunks(64).take(count).map(|entry| (entry[16], entry[17], entry[12], entry[28])).collect()
+}
+
+#[test]
+fn a_peer_that_is_followed_has_all_its_packets_told_with_what_decided() {
+    const ALLOWED: u8 = 64;
+    const BY_REASON: u8 = 128;
+    let mut filter = filter();
+    let (there, back) = (udp("10.9.0.2", 5000, "10.9.0.22", 443), udp("10.9.0.22", 443, "10.9.0.2", 5000));
+    apply(&mut filter, Change::default().by_id(2, 2).allow(7, "10.9.0.22/32", 17, 443)).unwrap();
+    assert_eq!(filter.check(Leg::In, ALICE, &there, NOW), Ok(()));
+    assert_eq!(entries(&mut filter), [], "nobody follows");
+    filter.follow(ALICE, true);
+    for now in [NOW, NOW + 500] {
+        assert_eq!(filter.check(Leg::In, ALICE, &there, now), Ok(()));
+        assert_eq!(filter.check(Leg::Out, ALICE, &back, now), Ok(()));
+    }
+    let granted = ALLOWED | Stage::Grant as u8;
+    assert_eq!(entries(&mut filter), [(0, granted, 7, 0), (1, granted, 7, 0)].repeat(2));
+    let (denied, cut) = (udp("10.9.0.2", 5000, "10.9.0.22", 444), &there[..21]);
+    assert_eq!(filter.check(Leg::In, ALICE, &denied, NOW + 600), DENIED);
+    assert_eq!(filter.check(Leg::In, ALICE, cut, NOW + 600), Err(DropReason::CutHeader));
+    let cut = BY_REASON | DropReason::CutHeader as u8;
+    assert_eq!(entries(&mut filter), [(0, Stage::Default as u8, 0, 0), (0, cut, 0, 0)]);
+
+    // A flood is told of in part, and takes nothing from the sample of others' drops.
+    for _ in 0..1_000 {
+        assert_eq!(filter.check(Leg::In, ALICE, &there, NOW + 700), Ok(()));
+    }
+    assert_eq!(filter.check(Leg::In, BOB, &udp("10.9.0.3", 1, "10.9.0.1", 1), NOW + 700), DENIED);
+    assert_eq!(entries(&mut filter).len(), 101);
+    assert_eq!(filter.check(Leg::In, ALICE, &there, NOW + 800), Ok(()));
+    assert_eq!(entries(&mut filter), [(0, granted, 7, (900_u32 % 256) as u8)]);
+    filter.follow(ALICE, false);
+    assert_eq!(filter.check(Leg::In, ALICE, &there, NOW + 900), Ok(()));
+    assert_eq!(entries(&mut filter), []);
+}
+
+#[test]
+fn what_nobody_reads_in_time_is_counted_as_not_told() {
+    let mut filter = filter();
+    filter.follow(ALICE, true);
+    let packet = udp("10.9.0.2", 5000, "10.9.0.22", 444);
+    for n in 0..300 {
+        assert_eq!(filter.check(Leg::In, ALICE, &packet, NOW + n * 10), DENIED);
+    }
+    let told = entries(&mut filter);
+    assert_eq!(told.len(), 256);
+    assert_eq!(told.iter().map(|&(_, _, _, skipped)| usize::from(skipped)).sum::<usize>(), 43);
+    assert_eq!(filter.check(Leg::In, ALICE, &packet, NOW + 9_000), DENIED);
+    assert_eq!(entries(&mut filter), [(0, Stage::Default as u8, 0, 1)]);
+}
+
 /// A flow number `n` of a peer, new and unanswered.
 fn flow(table: &FlowTable, peer: u32, n: u32, now: Ticks) -> Flow {
     let tunnel = table.tunnel(peer);
