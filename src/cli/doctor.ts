@@ -4,13 +4,14 @@ import type { Command } from 'commander';
 import { loadDocument } from '../config/load.ts';
 import { examineHost, type Finding } from '../firewall/doctor.ts';
 import { hostFacts } from '../node/host-facts.ts';
+import { examineInstallation, placesOfHost } from './installation.ts';
 
 export function registerDoctor(program: Command): void {
   program
     .command('doctor')
     .summary('say what on this host is in the way of the overlay')
     .description(
-      'Looks at firewalls and kernel parameters of this host, with FILE as what is to work there. Changes nothing. Exits with 1 if something will not work.',
+      'Looks at the installation, at firewalls and at kernel parameters of this host, with FILE as what is to work there. Changes nothing. Exits with 1 if something will not work.',
     )
     .argument('[file]', 'the configuration, such as ringfence.yaml')
     .option('--json', 'print JSON')
@@ -20,7 +21,10 @@ export function registerDoctor(program: Command): void {
 async function doctor(file: string | undefined, { json }: { json?: boolean }): Promise<void> {
   const config = file === undefined ? null : loadDocument(file);
   const policy = config?.firewall?.host ?? null;
-  const findings = await examineHost(policy, config === null ? null : hostFacts(config));
+  const findings = [
+    ...examineInstallation(placesOfHost(), config),
+    ...(await examineHost(policy, config === null ? null : hostFacts(config))),
+  ];
   process.stdout.write(
     json
       ? `${JSON.stringify(findings, null, 2)}\n`

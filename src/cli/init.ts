@@ -2,7 +2,7 @@
 
 import { existsSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Parsed } from '../address/ip.ts';
 import type { IpInterface } from '../address/prefix.ts';
 import { generatePrivateKey, publicKeyOf, renderPublicKey, wipe } from '../config/key.ts';
@@ -35,11 +35,10 @@ export function registerInit(program: Command): void {
     )
     .argument('[file]', 'what to write', 'ringfence.yaml')
     .option('--name <name>', 'the tunnel interface', parseName, 'rf0')
-    .option(
-      '--address <address>',
-      `one in the overlay, repeated for more (default: ${DEFAULT_ADDRESSES.join(', ')})`,
-      (text: string, before: readonly IpInterface[]) => [...before, parseAddress(text)],
-      [],
+    .addOption(
+      new Option('--address <address>', 'one in the overlay, repeated for more')
+        .argParser((text: string, before: readonly IpInterface[]) => [...before, parseAddress(text)])
+        .default([], DEFAULT_ADDRESSES.join(', ')),
     )
     .option('--port <port>', 'the UDP port, 0 for any', parsePort, 51_820)
     .action(init);

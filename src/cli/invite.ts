@@ -57,11 +57,10 @@ export function registerInvite(program: Command): void {
         .argParser(durationOption(30))
         .default(24 * 3600, '24h'),
     )
-    .option(
-      '--endpoint <endpoint>',
-      'where this node is reached, repeated for more (default: the addresses of this host)',
-      (text: string, before: readonly string[]) => [...before, checkedEndpoint(text)],
-      [],
+    .addOption(
+      new Option('--endpoint <endpoint>', 'where this node is reached, repeated for more')
+        .argParser((text: string, before: readonly string[]) => [...before, checkedEndpoint(text)])
+        .default([], 'the addresses of this host'),
     )
     .option(
       '--profile <profile>',

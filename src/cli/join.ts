@@ -14,7 +14,7 @@ import { interfaceSchema, peerNameSchema } from '../config/schema.ts';
 import { parseValue } from '../config/section.ts';
 import { askStatus, runDirectory } from '../control/node-socket.ts';
 import type { Answer } from '../control/talk.ts';
-import { type ErrorCode, messageOf, NodeError, RingfenceError, UsageError } from '../errors.ts';
+import { codeOf, type ErrorCode, messageOf, NodeError, RingfenceError, UsageError } from '../errors.ts';
 import { type Invite, type InviteSecrets, LARGEST_INVITE_BYTES, parseInvite } from '../join/invite-file.ts';
 import { renderNodeFile } from '../join/node-file.ts';
 import { renderRequest, sealRequest } from '../join/request-file.ts';
@@ -266,7 +266,11 @@ function readSecretFile(file: string): Uint8Array {
     return bytes.subarray(0, readSync(fd, bytes));
   } catch (cause) {
     if (cause instanceof RingfenceError) throw cause;
-    throw new RingfenceError('ERR_JOIN_FILE', `${file} cannot be read: ${messageOf(cause)}`, { cause });
+    const problem = codeOf(cause) === 'ENOENT' ? 'there is no such file' : messageOf(cause);
+    throw new RingfenceError('ERR_JOIN_FILE', `${file} cannot be read: ${problem}`, {
+      hint: '`ringfence invite NAME` on a node that runs makes one, to be carried here',
+      cause,
+    });
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

@@ -58,8 +58,10 @@ A name that is no command is that of an interface; after -f any name is.
 Exit codes: 0 fine, 1 failed while running, 2 wrong usage or configuration.
 LOG_LEVEL=silent|error|warn|info|debug sets how much is logged, where --log-level does not.`;
 
+const program = new Command('ringfence');
+
 async function main(args: readonly string[]): Promise<void> {
-  const program = new Command('ringfence')
+  program
     .description('A userspace WireGuard overlay node for Linux.')
     .version(await versionOf(args), VERSION_FLAGS.join(', '), 'print the version')
     .enablePositionalOptions() // a command's options are its own, and so are those of a part of it
@@ -73,8 +75,10 @@ async function main(args: readonly string[]): Promise<void> {
   if (namesInterface(args, Object.keys(COMMANDS).concat('help'))) {
     return (await import('./interface.ts')).runInterface(args);
   }
+  const [, asked = ''] = args;
+  const isUnknown = name === 'help' && asked !== '' && !commandAt(asked);
   if (args.length === 0) program.outputHelp();
-  else await program.parseAsync(args, { from: 'user' });
+  else await program.parseAsync(isUnknown ? [asked] : args, { from: 'user' });
 }
 
 /** The whole of it is found out only for whoever asks. */
@@ -90,11 +94,26 @@ function commandsFor(name: string): readonly Registration[] {
   return asked === undefined ? Object.values(COMMANDS) : [asked];
 }
 
+function commandAt(name: string, within: Command = program): Command | undefined {
+  return within.commands.find((command) => command.name() === name);
+}
+
+/** The words that name a command, and its part where they go so far. */
+function pathOf(args: readonly string[]): string[] {
+  const path = ['ringfence'];
+  let command: Command | undefined = program;
+  for (const word of args) {
+    command = commandAt(word, command);
+    if (command === undefined) break;
+    path.push(word);
+  }
+  return path;
+}
+
 /** What commander refuses, as an error of ours: without its "error: ", its guess as the hint. */
 function fromCommander(error: CommanderError): UsageError {
   const [message = '', guess] = error.message.replace(/^error: /, '').split('\n');
-  const [command = ''] = process.argv.slice(2);
-  const help = Object.hasOwn(COMMANDS, command) ? `ringfence ${command} --help` : 'ringfence --help';
+  const help = [...pathOf(process.argv.slice(2)), '--help'].join(' ');
   const hint = guess?.match(/\((Did you mean .*)\)/)?.[1] ?? `\`${help}\` lists what there is`;
   return new UsageError('ERR_USAGE', message, { hint });
 }

@@ -40,7 +40,10 @@ interface RunOptions extends LogCommandOptions {
 }
 
 async function run(file: string, options: RunOptions): Promise<void> {
-  if (options.user !== undefined) becomeUser(options.user);
+  if (options.user !== undefined) {
+    loadConfig(file); // what is wrong with it is said before anything becomes another user's
+    becomeUser(options.user);
+  }
   keepMemoryOutOfCoreDumps();
   const offloads = environmentOffloads();
   const stopped = stopSignal();

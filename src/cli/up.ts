@@ -61,8 +61,7 @@ async function down(target: string): Promise<void> {
   if (quick !== null && existsSync(quick)) {
     return await withQuickConfig(quick, (config) => quickDown(config, new Host(say)));
   }
-  const name =
-    INTERFACE_NAME.test(target) && !existsSync(target) ? target : loadConfig(target).interface.name;
+  const name = quick !== null && !target.endsWith('.conf') ? target : loadConfig(target).interface.name;
   const status = await askStatus(runDirectory(), name);
   if (status === null) {
     const hint = quick === null ? 'start it with `ringfence up FILE`' : `there is no ${quick} either`;
@@ -74,7 +73,8 @@ async function down(target: string): Promise<void> {
 /** The wg-quick file a target stands for; null where it is a node's YAML file. */
 function quickFileOf(target: string): string | null {
   if (target.endsWith('.conf')) return target;
-  return INTERFACE_NAME.test(target) && !existsSync(target) ? `${QUICK_DIRECTORY}/${target}.conf` : null;
+  const isName = INTERFACE_NAME.test(target) && !/\.ya?ml$/.test(target) && !existsSync(target);
+  return isName ? `${QUICK_DIRECTORY}/${target}.conf` : null;
 }
 
 async function withQuickConfig(file: string, work: (config: QuickConfig) => Promise<void>): Promise<void> {

@@ -73,7 +73,12 @@ function tooLarge(file: string): ConfigError {
 function unreadable(file: string, cause: unknown): ConfigError {
   const code = codeOf(cause);
   const messages: Record<string, readonly [message: string, hint: string]> = {
-    ENOENT: ['there is no such file', '`ringfence init FILE` writes one'],
+    ENOENT: [
+      'there is no such file',
+      file.endsWith('.conf')
+        ? 'name the file with its folder; the name of an interface alone stands for one in /etc/wireguard'
+        : '`ringfence init FILE` writes one',
+    ],
     EISDIR: ['this is a directory', 'name the YAML file itself'],
     EACCES: ['permission to read it is denied', 'run as the user who owns the file, or as root'],
     ENOTDIR: ['a part of its path is no directory', 'check the path'],

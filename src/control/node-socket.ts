@@ -196,7 +196,11 @@ async function answer(target: ControlTarget, line: string, asker: Asker): Promis
     const asked = parseRequest(line);
     if (asked.request === 'status') return { answer: await target.status() };
     const handle = Object.hasOwn(target.requests, asked.request) ? target.requests[asked.request] : undefined;
-    if (handle === undefined) throw new NodeError('ERR_NODE_REQUEST', 'there is no such request here');
+    if (handle === undefined) {
+      throw new NodeError('ERR_NODE_REQUEST', 'there is no such request here', {
+        hint: 'an interface without a file, as of `ringfence IFACE`, is changed by `wg`; else that node is of another version',
+      });
+    }
     return { answer: await handle(asked, asker) };
   } catch (error) {
     return { error: refusalOf(error) };
