@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { loadDocument } from '../config/load.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import { runDirectory } from '../control/node-socket.ts';
-import { FirewallError, RingfenceError, UsageError } from '../errors.ts';
+import { RingfenceError, UsageError } from '../errors.ts';
 import { HostFirewall, type HostFirewallOptions } from '../firewall/host-firewall.ts';
 import { compareWithHost, renderRules } from '../firewall/shown.ts';
 import { createLog } from '../log.ts';
@@ -22,7 +22,11 @@ export function registerFirewall(program: Command): void {
     .command('show')
     .summary('print the rules of FILE, and change nothing')
     .argument('<file>', 'the configuration, such as ringfence.yaml')
-    .option('--backend <name>', 'for nft, or for a person to read: nft or print', 'nft')
+    .option(
+      '--backend <name>',
+      'for nft, for iptables, or for a person to read: nft, iptables or print',
+      'nft',
+    )
     .action((file: string, { backend }: { backend: string }) => show(file, backend));
   firewall
     .command('apply')
@@ -51,9 +55,9 @@ export function registerFirewall(program: Command): void {
 }
 
 function show(file: string, backend: string): void {
-  if (backend !== 'nft' && backend !== 'print') {
+  if (backend !== 'nft' && backend !== 'iptables' && backend !== 'print') {
     throw new UsageError('ERR_USAGE', `there is no backend ${backend} to show`, {
-      hint: 'write nft or print',
+      hint: 'write nft, iptables or print',
     });
   }
   const { policy, facts } = optionsOf(file);
@@ -64,8 +68,9 @@ async function apply(file: string, confirmSeconds: number | undefined): Promise<
   const options = optionsOf(file);
   const undo = confirmSeconds === undefined ? null : await HostFirewall.snapshot(options);
   const firewall = await HostFirewall.apply(options);
-  const { table, notEnforced } = await firewall.status();
-  process.stdout.write(`table inet ${table} is in force\n`);
+  const { backend, table, notEnforced } = await firewall.status();
+  const title = backend === 'nft' ? `table inet ${table}` : `set of chains ${table} (${backend})`;
+  process.stdout.write(backend === 'none' ? '' : `${title} is in force\n`);
   for (const sentence of notEnforced) process.stdout.write(`not enforced: ${sentence}\n`);
   if (undo === null || confirmSeconds === undefined) return;
   if (await isConfirmed(confirmSeconds)) return;
@@ -114,14 +119,6 @@ function optionsOf(file: string): HostFirewallOptions {
     throw new UsageError('ERR_USAGE', `${file} says nothing of the host's rules`, {
       hint: 'write firewall: {version: 1, host: {}} for those that guard the overlay',
     });
-  }
-  if (policy.backend === 'iptables') {
-    throw new FirewallError(
-      'ERR_FIREWALL_BACKEND',
-      'this version applies rules by nft only',
-      { phase: 'detect', command: 'iptables', line: null, stderr: '', restored: true },
-      { hint: 'write backend: nft, or auto' },
-    );
   }
   return {
     policy,

@@ -128,7 +128,9 @@ function offloads(states: NodeStatus['interface']['offloads']): string {
 function hostRules({ hostRules: rules }: NodeStatus): string[] {
   if (rules === null) return [];
   const restored = rules.restored === 0 ? '' : `, put back ${rules.restored} times`;
-  const where = rules.backend === 'nft' ? `table inet ${rules.table}${restored}` : 'none';
+  const { backend, table } = rules;
+  const title = backend === 'nft' ? `table inet ${table}` : `chains ${table} (${backend})`;
+  const where = backend === 'none' ? 'none' : `${title}${restored}`;
   return [`  host rules  ${where}`, ...rules.notEnforced.map((sentence) => `  not enforced: ${sentence}`)];
 }
 

@@ -130,7 +130,7 @@ function namesOf({ domain, addresses, questions }: NamesStatus): Html {
 function rulesOf({ backend, table, notEnforced, restored }: HostRulesStatus): Html {
   const again = restored === 0 ? '' : `, put back ${restored} times`;
   const missing = notEnforced.map((what) => html`<dd class="bad">${what}</dd>`);
-  return html`<dt>host rules</dt><dd>${backend === 'none' ? 'none' : `${backend}, table ${table}${again}`}</dd>${missing}`;
+  return html`<dt>host rules</dt><dd>${backend === 'none' ? 'none' : `${backend}, ${backend === 'nft' ? 'table' : 'chains'} ${table}${again}`}</dd>${missing}`;
 }
 
 function throughput(samples: readonly Sample[]): Html {

@@ -100,8 +100,8 @@ export interface PeerStatus {
 
 export interface HostRulesStatus {
   /** What applies them; `none`: nothing does. */
-  readonly backend: 'nft' | 'none';
-  /** In family `inet`. */
+  readonly backend: 'nft' | 'iptables-nft' | 'iptables-legacy' | 'none';
+  /** Of nft, in family `inet`; of iptables, what names of chains begin with. */
   readonly table: string;
   /** What was asked for and does not hold, one sentence each, with what to do. */
   readonly notEnforced: readonly string[];

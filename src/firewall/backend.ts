@@ -50,8 +50,13 @@ export interface HostRuleset {
 }
 
 /** A table that has what ours needs; it is only checked, never made. */
-const PROBE =
-  'table inet rf_probe { chain rf_probe { type filter hook prerouting priority -305; fib daddr type local accept; } }\n';
+const PROBE = `table inet rf_probe {
+  chain rf_probe {
+    type filter hook prerouting priority -305;
+    fib daddr type local accept
+  }
+}
+`;
 
 /** Whether nft and the kernel's side of it work here. */
 export async function worksNft(commands: Commands): Promise<boolean> {

@@ -28,10 +28,17 @@ export interface HostState {
 }
 
 /**
- * What drops on this host, apart from the table `own`.
+ * What drops on this host, apart from the table `own`. Where nft does not work, what iptables itself says has to do.
  * @throws FirewallError when nft does not answer
  */
-export async function detect(commands: Commands, own: string): Promise<HostState> {
+export async function detect(commands: Commands, own: string, hasNft: boolean): Promise<HostState> {
+  if (!hasNft) {
+    const dropping = [
+      ...(await detectIptables(commands, 'nft')),
+      ...(await detectIptables(commands, 'legacy')),
+    ];
+    return { dropping, managers: [], blocksContainers: false };
+  }
   const chains = parseNftList(
     await commands.run('detect', 'nft', ['-j', '-t', 'list', 'chains']),
   ).chains.filter(({ family, table }) => !(family === 'inet' && table === own));
@@ -48,7 +55,7 @@ export async function detect(commands: Commands, own: string): Promise<HostState
     });
   }
   return {
-    dropping: [...dropping, ...(await detectLegacy(commands))],
+    dropping: [...dropping, ...(await detectIptables(commands, 'legacy'))],
     managers: managersOf(chains),
     blocksContainers: await blocksContainers(commands, chains),
   };
@@ -109,22 +116,25 @@ function unconditionalVerdict({
   return null;
 }
 
-/** Legacy iptables hooks in beside nft, and a drop in either is final. Asking it loads its modules, so that is for hosts that use it. */
-async function detectLegacy(commands: Commands): Promise<DroppingChain[]> {
+/**
+ * What iptables of one kind drops. Legacy iptables hooks in beside nft, and a drop in either is final; asking it loads its
+ * modules, so that is for hosts that use it.
+ */
+async function detectIptables(commands: Commands, flavour: 'nft' | 'legacy'): Promise<DroppingChain[]> {
   const found: DroppingChain[] = [];
   for (const [family, file, program] of [
-    ['ip', '/proc/net/ip_tables_names', 'iptables-legacy'],
-    ['ip6', '/proc/net/ip6_tables_names', 'ip6tables-legacy'],
+    ['ip', '/proc/net/ip_tables_names', `iptables-${flavour}-save`],
+    ['ip6', '/proc/net/ip6_tables_names', `ip6tables-${flavour}-save`],
   ] as const) {
-    if (!readNames(file).includes('filter')) continue;
-    const { ok, stdout } = await commands.try(`${program}-save`, ['-t', 'filter']);
+    if (flavour === 'legacy' && !readNames(file).includes('filter')) continue;
+    const { ok, stdout } = await commands.try(program, ['-t', 'filter']);
     if (!ok) continue;
     for (const [chain, hook] of [
       ['INPUT', 'input'],
       ['FORWARD', 'forward'],
     ] as const) {
       const isClosed = new RegExp(`^:${chain} DROP|^-A ${chain} -j (?:DROP|REJECT)\\b`, 'm').test(stdout);
-      if (isClosed) found.push({ hook, family, table: 'filter', chain, manager: 'iptables-legacy' });
+      if (isClosed) found.push({ hook, family, table: 'filter', chain, manager: `iptables-${flavour}` });
     }
   }
   return found;

@@ -1,7 +1,8 @@
 // What on this host is in the way of an overlay, each with what to type. Looks, and changes nothing.
 
 import type { HostPolicy } from '../policy/host.ts';
-import { Commands } from './commands.ts';
+import { chooseBackend } from './backend.ts';
+import { type CommandResult, Commands } from './commands.ts';
 import { type DroppingChain, detect, type HostState } from './detect.ts';
 import type { HostFacts } from './facts.ts';
 import { readSysctl } from './host-state.ts';
@@ -21,23 +22,40 @@ export interface Finding {
 export async function examineHost(policy: HostPolicy | null, facts: HostFacts | null): Promise<Finding[]> {
   const commands = new Commands();
   const version = await commands.try('nft', ['--version']);
-  if (!version.ok) {
-    const what = version.isMissing
-      ? 'nft is not installed: no rules of the host can be put in force'
-      : `nft does not work: ${version.stderr.split('\n')[0]}`;
-    return [{ kind: 'problem', what, remedy: 'apt-get install nftables' }];
-  }
+  if (!version.ok) return await examineWithoutNft(commands, version, policy, facts);
   const listed = await commands.try('nft', ['list', 'tables']);
   if (!listed.ok) {
     const what = `nft cannot read the rules of this host: ${listed.stderr.split('\n')[0]}`;
     return [{ kind: 'problem', what, remedy: 'run as root, or with CAP_NET_ADMIN' }];
   }
-  const state = await detect(commands, policy === null ? '' : tableName(policy.network));
+  const state = await detect(commands, policy === null ? '' : tableName(policy.network), true);
   return [
     ...(await closedChains(commands, state, policy, facts)),
     ...managers(state, facts),
     ...kernel(policy, facts),
     ...leftovers(listed.stdout, policy),
+  ];
+}
+
+/** iptables does what nft would. */
+async function examineWithoutNft(
+  commands: Commands,
+  { isMissing, stderr }: CommandResult,
+  policy: HostPolicy | null,
+  facts: HostFacts | null,
+): Promise<Finding[]> {
+  const why = isMissing ? 'nft is not installed' : `nft does not work: ${stderr.split('\n')[0]}`;
+  const remedy = 'apt-get install nftables';
+  const network = policy?.network ?? '';
+  const kind = await chooseBackend(commands, { backend: 'iptables', network }).catch(() => null);
+  if (kind === null || policy?.backend === 'nft') {
+    return [{ kind: 'problem', what: `${why}: no rules of the host can be put in force`, remedy }];
+  }
+  const state = await detect(commands, '', false);
+  return [
+    { kind: 'note', what: `${why}: ${kind} applies the rules of the host`, remedy },
+    ...(await closedChains(commands, state, policy, facts)),
+    ...kernel(policy, facts),
   ];
 }
 

@@ -15,13 +15,17 @@ export interface TableChange {
 }
 
 export interface RulesetGuardOptions {
-  /** The table of ours, in family `inet`. */
-  readonly table: string;
+  /** What is watched, for a sentence: `table inet rf_home0`. */
+  readonly rules: string;
+  /** The table of ours as the monitor names it: `inet rf_home0`. */
+  readonly touches: string;
   /** How the comments of our rules in chains of others begin. */
   readonly mark: string;
   readonly log: Log;
   /** Puts the table back where it is not as we left it, and says whether it was not. */
   readonly restoreTable: (change: TableChange) => Promise<boolean>;
+  /** A digest of all rules, to be asked for again and again where no monitor tells of changes; else null. */
+  readonly look: (() => Promise<string | null>) | null;
   /** Makes a change that amounts to none: a monitor that listens tells of it. */
   readonly ping: () => Promise<void>;
   /** Puts openings back where they are missing, and says whether any was. */
@@ -37,12 +41,15 @@ const FIRST_PAUSE_MS = 2_000;
 const LAST_PAUSE_MS = 60_000;
 /** The monitor dies when events overrun its socket (ENOBUFS): it is started again, and what it missed is looked at. */
 const MONITOR_RETRY_MS = 500;
+/** How often iptables is asked, and after how many times chains that are not its own are looked at. */
+const POLL_MS = 400;
+const LISTING_POLLS = 25;
 /** It is asked so often whether it listens, and a start waits no longer than that. */
 const PING_MS = 20;
 const LISTEN_LIMIT_MS = 5_000;
 
 /** A line of the monitor about what a table holds. An `update` of a dynamic set is no business of ours. */
-const TOUCH = /^(?:add|insert|replace|delete|destroy) (table|chain|rule|set|map|element|counter) inet (\S+)/;
+const TOUCH = /^(?:add|insert|replace|delete|destroy) (table|chain|rule|set|map|element|counter) (\S+ \S+)/;
 
 export class RulesetGuard implements AsyncDisposable {
   readonly #options: RulesetGuardOptions;
@@ -71,6 +78,10 @@ export class RulesetGuard implements AsyncDisposable {
   /** Settles when the monitor runs. */
   static async start(options: RulesetGuardOptions): Promise<RulesetGuard> {
     const guard = new RulesetGuard(options);
+    if (options.look !== null) {
+      guard.#running = guard.#poll(options.look);
+      return guard;
+    }
     guard.#running = guard.#monitor();
     await Promise.race([guard.#listening.promise, guard.#pause(LISTEN_LIMIT_MS)]);
     return guard;
@@ -87,6 +98,20 @@ export class RulesetGuard implements AsyncDisposable {
     if (this.#resting !== null) clearTimeout(this.#resting);
     await this.#running;
     await this.#work;
+  }
+
+  /** iptables tells nobody of changes. Who made one cannot be known then. */
+  async #poll(look: () => Promise<string | null>): Promise<void> {
+    let [seen, age]: [string | null, number] = [null, 0];
+    while (!this.#end.signal.aborted) {
+      const now = await look().catch(() => null);
+      age += 1;
+      if (now !== seen) this.#do(async () => await this.#restoreTable('somebody', true));
+      // Chains of others that iptables does not list change, too.
+      if (now !== seen || age % LISTING_POLLS === 0) this.#settle('somebody');
+      seen = now;
+      await this.#pause(POLL_MS);
+    }
   }
 
   async #monitor(): Promise<void> {
@@ -121,11 +146,11 @@ export class RulesetGuard implements AsyncDisposable {
 
   #read(line: string): void {
     this.#hasHeard = true;
-    const { table } = this.#options;
+    const { touches } = this.#options;
     const [, pid = '', program = ''] = /^# new generation \d+ by process (\d+) \((.*)\)/.exec(line) ?? [];
     if (pid === '') {
       const [, kind, name] = TOUCH.exec(line) ?? [];
-      if (name !== table) return;
+      if (name !== touches) return;
       this.#touchesTable = true;
       this.#touchesElements ||= kind === 'element';
       return;
@@ -139,7 +164,7 @@ export class RulesetGuard implements AsyncDisposable {
   }
 
   async #restoreTable(who: string, ofElements: boolean): Promise<void> {
-    const { log, table } = this.#options;
+    const { log, rules } = this.#options;
     if (this.#resting !== null) return;
     const isFight = this.#isFight();
     if (!(await this.#options.restoreTable({ mayAct: !isFight, ofElements }))) return;
@@ -147,7 +172,7 @@ export class RulesetGuard implements AsyncDisposable {
     this.#restored += 1;
     this.#lastMs = performance.now();
     this.#times.push(this.#lastMs);
-    log.warn(`${who} changed the table inet ${table}: it is put back`);
+    log.warn(`${who} changed the ${rules}: it is put back`);
   }
 
   /** Leaves the field to the other for a while, each time for longer. */
@@ -155,7 +180,7 @@ export class RulesetGuard implements AsyncDisposable {
     this.#pauseMs = Math.min(Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2), LAST_PAUSE_MS);
     const seconds = this.#pauseMs / 1000;
     this.#options.log.error(
-      `${who} keeps changing the table inet ${this.#options.table}: it is put back again in ${seconds} s. Which program is it, and why?`,
+      `${who} keeps changing the ${this.#options.rules}: it is put back again in ${seconds} s. Which program is it, and why?`,
     );
     this.#resting = setTimeout(() => {
       this.#resting = null;

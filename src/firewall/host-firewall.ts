@@ -7,6 +7,14 @@ import { contains } from '../address/prefix.ts';
 import { FirewallError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { HostPolicy } from '../policy/host.ts';
+import {
+  BACKEND_KINDS,
+  type BackendKind,
+  chooseBackend,
+  type HostRuleset,
+  rulesetOf,
+  worksNft,
+} from './backend.ts';
 import { processNames } from './chains.ts';
 import { Commands } from './commands.ts';
 import { type HostState as Detected, detect } from './detect.ts';
@@ -15,9 +23,9 @@ import { RulesetGuard, type TableChange } from './guard.ts';
 import { HostState, readSysctl } from './host-state.ts';
 import { backends } from './nat-chains.ts';
 import { type OpeningResult, Openings, remedyFor } from './openings.ts';
-import { type Ruleset, renderNft, renderRemoval, resolvedSet, ruleComment, tableName } from './render-nft.ts';
+import { ruleComment, tableName } from './render-nft.ts';
 import { type Opening, openingsOf } from './render-openings.ts';
-import { NftTable, type Replacement } from './table.ts';
+import type { Replacement } from './table.ts';
 
 export interface HostFirewallOptions {
   readonly policy: HostPolicy;
@@ -29,7 +37,8 @@ export interface HostFirewallOptions {
 
 /** What holds on this host, for `status` and `firewall show`. */
 export interface HostFirewallStatus {
-  readonly backend: 'nft' | 'none';
+  readonly backend: BackendKind | 'none';
+  /** Of nft, in family `inet`; of iptables, what names of chains begin with. */
   readonly table: string;
   /** What was asked for and does not hold, one sentence each, with what to do. */
   readonly notEnforced: readonly string[];
@@ -42,18 +51,23 @@ export interface HostFirewallStatus {
 export class HostFirewall {
   readonly #log: Log;
   readonly #commands = new Commands();
-  readonly #table: NftTable;
-  readonly #openings: Openings;
+  #rules: HostRuleset;
+  #openings: Openings;
   readonly #state: HostState;
+  readonly #runDirectory: string;
   #policy: HostPolicy;
   #facts: HostFacts;
-  #ruleset: Ruleset;
   #wanted: readonly Opening[] = [];
   #detected: Detected = { dropping: [], managers: [], blocksContainers: false };
   #results: readonly OpeningResult[] = [];
   /** Of the table, when NAT had to be left out. */
   #natFailure: string | null = null;
   #guard: RulesetGuard | null = null;
+  /** The key `backend` by which `#rules` was chosen; null before that. */
+  #chosen: HostPolicy['backend'] | null = null;
+  #hasNft = true;
+  /** Whether rules that another program made for this network may be there. */
+  #hasLeftovers = true;
   /** The end of the change that is under way. */
   #last: Promise<void> = Promise.resolve();
 
@@ -61,10 +75,10 @@ export class HostFirewall {
     this.#policy = policy;
     this.#facts = facts;
     this.#log = log;
-    this.#table = new NftTable(this.#commands, tableName(policy.network));
-    this.#openings = new Openings(this.#commands, policy.network);
+    this.#runDirectory = runDirectory;
+    this.#rules = rulesetOf('nft', this.#commands, policy.network, runDirectory);
+    this.#openings = new Openings(this.#commands, policy.network, true);
     this.#state = new HostState(this.#commands, runDirectory, policy.network);
-    this.#ruleset = renderNft(policy, facts);
   }
 
   /**
@@ -82,7 +96,7 @@ export class HostFirewall {
     const firewall = new HostFirewall(options);
     if (firewall.#isActive) {
       const how = await firewall.#installFirst(options);
-      firewall.#log.info(`host rules: table inet ${firewall.#table.name} ${how}`);
+      firewall.#log.info(`host rules: ${firewall.#rules.title} ${how}`);
       firewall.#report();
     }
     return firewall;
@@ -96,11 +110,16 @@ export class HostFirewall {
   /** Remembers what is there now of a network's rules; what it returns puts that back. */
   static async snapshot({ policy, runDirectory }: HostFirewallOptions): Promise<() => Promise<void>> {
     const commands = new Commands();
-    const name = tableName(policy.network);
-    const listing = await new NftTable(commands, name).list();
+    const rulesets = await presentRulesets(commands, policy.network, runDirectory);
+    const undos = await Promise.all(rulesets.map(async (rules) => await rules.snapshot()));
     return async () => {
-      if (listing === null) await HostFirewall.remove({ network: policy.network, runDirectory });
-      else await commands.run('apply', 'nft', ['-f', '-'], `${renderRemoval(name)}${listing}`);
+      if (rulesets.length === 0) return await HostFirewall.remove({ network: policy.network, runDirectory });
+      // What was there comes back before what came goes.
+      for (const undo of undos) await undo();
+      const kinds = rulesets.map(({ kind }) => kind);
+      for (const rules of await presentRulesets(commands, policy.network, runDirectory)) {
+        if (!kinds.includes(rules.kind)) await rules.remove();
+      }
     };
   }
 
@@ -113,9 +132,11 @@ export class HostFirewall {
     readonly runDirectory: string;
   }): Promise<void> {
     const commands = new Commands();
-    await commands.run('detect', 'nft', ['list', 'tables']);
-    await new Openings(commands, network).remove();
-    await new NftTable(commands, tableName(network)).remove();
+    const hasNft = await worksNft(commands);
+    // Without any program that works nothing can be said to be gone.
+    if (!hasNft) await chooseBackend(commands, { backend: 'iptables', network });
+    await new Openings(commands, network, hasNft).remove();
+    for (const rules of await presentRulesets(commands, network, runDirectory)) await rules.remove();
     await new HostState(commands, runDirectory, network).restore();
   }
 
@@ -130,8 +151,12 @@ export class HostFirewall {
       this.#policy = policy;
       return;
     }
+    const { kind } = this.#rules;
     await this.#alone(async () => await this.#install(policy, facts));
-    if (this.#guard === null && wasActive === false) await this.#watch();
+    if (this.#guard !== null && kind !== this.#rules.kind) {
+      await this.#guard[Symbol.asyncDispose]();
+      await this.#watch();
+    } else if (this.#guard === null && !wasActive) await this.#watch();
     this.#report();
   }
 
@@ -148,9 +173,9 @@ export class HostFirewall {
     this.#guard = null;
     if (!this.#isActive) return;
     await this.#openings.remove();
-    await this.#table.remove();
+    await this.#rules.remove();
     await this.#state.restore();
-    this.#log.info(`host rules: table inet ${this.#table.name} removed`);
+    this.#log.info(`host rules: ${this.#rules.title} removed`);
   }
 
   get facts(): HostFacts {
@@ -158,13 +183,13 @@ export class HostFirewall {
   }
 
   async status(): Promise<HostFirewallStatus> {
-    const totals = this.#isActive ? await this.#table.totals() : new Map();
-    const counters = this.#ruleset.counters.map(
+    const totals = this.#isActive ? await this.#rules.totals() : new Map();
+    const counters = this.#rules.counters.map(
       (name) => [name, String(totals.get(name)?.packets ?? 0n)] as const,
     );
     return {
-      backend: this.#isActive ? 'nft' : 'none',
-      table: this.#table.name,
+      backend: this.#isActive ? this.#rules.kind : 'none',
+      table: this.#rules.name,
       notEnforced: this.#isActive
         ? this.#notEnforced()
         : [`firewall.host.backend is ${this.#policy.backend}: no rules of the host`],
@@ -191,10 +216,11 @@ export class HostFirewall {
   }
 
   async #install(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
-    this.#detected = await detect(this.#commands, this.#table.name);
+    const former = await this.#choose(policy);
+    this.#detected = await this.#detect();
     // The route first: from here on a packet for the overlay goes nowhere, or through the tunnel.
     await this.#state.guardRoutes(policy, facts);
-    const how = await this.#installTable(policy, facts);
+    const how = await this.#installRules(policy, facts, former);
     this.#policy = policy;
     this.#facts = facts;
     this.#wanted = openingsOf(policy, facts);
@@ -218,25 +244,65 @@ export class HostFirewall {
     try {
       return await this.#install(policy, facts);
     } catch (error) {
-      if ((await this.#table.list()) === null) await this.#state.restore();
+      if (!(await this.#rules.isThere().catch(() => false))) await this.#state.restore();
       throw error;
     }
   }
 
+  /** Settles which program is to do it from now on; returns the one that did it before, where that is another. */
+  async #choose({ backend, network }: HostPolicy): Promise<HostRuleset | null> {
+    if (backend === 'print' || backend === 'off' || this.#chosen === backend) return null;
+    const kind = await chooseBackend(this.#commands, { backend, network });
+    this.#hasNft = kind === 'nft' || (backend !== 'auto' && (await worksNft(this.#commands)));
+    const former = this.#chosen === null ? null : this.#rules;
+    if (former?.kind !== kind) {
+      this.#rules = rulesetOf(kind, this.#commands, network, this.#runDirectory);
+      this.#openings = new Openings(this.#commands, network, this.#hasNft);
+    }
+    this.#hasLeftovers = true;
+    this.#chosen = backend;
+    return former?.kind === kind ? null : former;
+  }
+
+  async #detect(): Promise<Detected> {
+    return await detect(this.#commands, tableName(this.#policy.network), this.#hasNft);
+  }
+
+  /** What other programs have left of this network goes once these rules are in force: there is no moment without. */
+  async #installRules(
+    policy: HostPolicy,
+    facts: HostFacts,
+    former: HostRuleset | null,
+  ): Promise<Replacement> {
+    const how = await this.#applyRules(policy, facts).catch((error: unknown) => {
+      if (former !== null) this.#rules = former;
+      if (former !== null) this.#chosen = former.kind;
+      throw error;
+    });
+    if (!this.#hasLeftovers) return how;
+    const present = await presentRulesets(this.#commands, policy.network, this.#runDirectory, this.#hasNft);
+    for (const rules of present.filter(({ kind }) => kind !== this.#rules.kind)) {
+      await rules.remove();
+      this.#log.info(`host rules: ${rules.title}, which are from before, removed`);
+    }
+    this.#hasLeftovers = false;
+    return how;
+  }
+
   /** NAT serves and guards nothing: a kernel without it gets the rest. */
-  async #installTable(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
-    const ruleset = renderNft(policy, facts);
+  async #applyRules(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
     try {
-      const how = await this.#table.apply(ruleset);
+      const how = await this.#rules.apply(policy, facts);
       this.#natFailure = null;
-      this.#ruleset = ruleset;
       return how;
     } catch (error) {
-      const restricted = renderNft({ ...policy, masquerade: [], snat: [], publish: [], oneToOne: [] }, facts);
-      if (!(error instanceof FirewallError) || restricted.body === ruleset.body) throw error;
-      const how = await this.#table.apply(restricted);
+      const rows = [policy.masquerade, policy.snat, policy.publish, policy.oneToOne];
+      if (!(error instanceof FirewallError) || rows.every(({ length }) => length === 0)) throw error;
+      const how = await this.#rules.apply(
+        { ...policy, masquerade: [], snat: [], publish: [], oneToOne: [] },
+        facts,
+      );
       this.#natFailure = `NAT is left out, for the host refused it: ${error.message}`;
-      this.#ruleset = restricted;
       return how;
     }
   }
@@ -249,24 +315,26 @@ export class HostFirewall {
 
   async #watch(): Promise<void> {
     this.#guard = await RulesetGuard.start({
-      table: this.#table.name,
+      rules: this.#rules.title,
+      touches: `inet ${this.#rules.name}`,
       mark: ruleComment(this.#policy.network),
       log: this.#log,
-      ping: async () => await this.#alone(async () => await this.#table.ping()),
+      ping: async () => await this.#alone(async () => await this.#rules.ping()),
+      look: this.#rules.kind === 'nft' ? null : async () => await this.#rules.look(),
       restoreTable: async (change) => await this.#alone(async () => await this.#restoreTable(change)),
       restoreOpenings: async () => await this.#alone(async () => await this.#restoreOpenings()),
     });
   }
 
   async #restoreTable({ mayAct, ofElements }: TableChange): Promise<boolean> {
-    if (await this.#table.isIntact(ofElements)) return false;
-    if (mayAct) await this.#table.replace(this.#ruleset);
+    if (await this.#rules.isIntact(ofElements)) return false;
+    if (mayAct) await this.#rules.putBack();
     return true;
   }
 
   /** Whether there was something to put back. */
   async #restoreOpenings(): Promise<boolean> {
-    this.#detected = await detect(this.#commands, this.#table.name);
+    this.#detected = await this.#detect();
     if (this.#policy.stance !== 'open') return false;
     if (await this.#openings.areThere(this.#detected.dropping, this.#wanted)) return false;
     this.#results = await this.#openings.apply(this.#detected.dropping, this.#wanted);
@@ -305,20 +373,8 @@ export class HostFirewall {
    */
   async setResolved(resolved: HostFacts['resolved']): Promise<void> {
     const facts = { ...this.#facts, resolved };
-    const lines = processNames(this.#policy).flatMap((name, i) =>
-      ([4, 6] as const).flatMap((version) => {
-        const set = `inet ${this.#table.name} ${resolvedSet(i, version)}`;
-        const elements = (resolved.get(name) ?? []).filter((one) => one.version === version).map(renderIp);
-        const add = elements.length === 0 ? [] : [`add element ${set} { ${elements.join(', ')} }`];
-        return [`flush set ${set}`, ...add];
-      }),
-    );
-    if (this.#isActive && lines.length > 0) {
-      await this.#alone(async () => {
-        await this.#commands.run('apply', 'nft', ['-f', '-'], `${lines.join('\n')}\n`);
-        this.#ruleset = renderNft(this.#policy, facts);
-        await this.#table.remember();
-      });
+    if (this.#isActive) {
+      await this.#alone(async () => await this.#rules.setResolved(this.#policy, facts));
     }
     this.#facts = facts;
     this.#saveNames(facts);
@@ -332,7 +388,24 @@ export class HostFirewall {
 }
 
 function isActive({ backend }: HostPolicy): boolean {
-  return backend === 'auto' || backend === 'nft';
+  return backend !== 'print' && backend !== 'off';
+}
+
+/** What a host has of a network's rules, by whichever program. */
+async function presentRulesets(
+  commands: Commands,
+  network: string,
+  runDirectory: string,
+  hasNft?: boolean,
+): Promise<HostRuleset[]> {
+  const present: HostRuleset[] = [];
+  for (const kind of BACKEND_KINDS) {
+    if (kind === 'nft' && hasNft === false) continue;
+    const rules = rulesetOf(kind, commands, network, runDirectory);
+    // A program that is missing or does not work has no rules.
+    if (await rules.isThere().catch(() => false)) present.push(rules);
+  }
+  return present;
 }
 
 /** Whether packets pass through this host, from one interface to another. */

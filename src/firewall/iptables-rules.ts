@@ -42,7 +42,7 @@ export class IptablesRules implements HostRuleset {
     this.#made = new MadeTables(runDirectory, network);
     this.kind = `iptables-${flavour}`;
     this.name = chainPrefix(network).slice(0, -1);
-    this.title = `chains ${this.name} of ${this.kind}`;
+    this.title = `set of chains ${this.name} (${this.kind})`;
   }
 
   get counters(): readonly string[] {
@@ -53,7 +53,7 @@ export class IptablesRules implements HostRuleset {
     const ruleset = renderIptables(policy, facts);
     const saved = await this.#save('detect');
     const there = this.#own(saved);
-    const wanted = tablesOf(ruleset, this.#comment(ruleset), new Map());
+    const wanted = tablesOf(ruleset, rulesetComment(ruleset), new Map());
     if (VERSIONS.every((version) => isSame(there[version], wanted[version])) && this.#areFirst(saved)) {
       this.#ruleset = ruleset;
       this.#remember(saved);
@@ -113,15 +113,10 @@ export class IptablesRules implements HostRuleset {
     this.#digest = null;
   }
 
-  #comment(ruleset: IptablesRuleset): string {
-    const digest = createHash('sha256').update(JSON.stringify(ruleset)).digest('hex').slice(0, 16);
-    return `${ruleComment(this.#network)}:${digest}`;
-  }
-
   /** Both versions, or none: what is committed when one fails is taken back. */
   async #replace(ruleset: IptablesRuleset, saved: Saved): Promise<void> {
     const before = this.#own(saved);
-    const wanted = tablesOf(ruleset, this.#comment(ruleset), this.#totals);
+    const wanted = tablesOf(ruleset, rulesetComment(ruleset), this.#totals);
     this.#noteMade(saved);
     try {
       for (const version of VERSIONS) {
@@ -264,4 +259,10 @@ function isSame(there: OwnTables, wanted: OwnTables): boolean {
       ]),
     );
   return shape(there) === shape(wanted);
+}
+
+/** What the jumps of a ruleset say: whose it is, and a digest of all of it. */
+export function rulesetComment(ruleset: IptablesRuleset): string {
+  const digest = createHash('sha256').update(JSON.stringify(ruleset)).digest('hex').slice(0, 16);
+  return `${ruleComment(ruleset.network)}:${digest}`;
 }

@@ -25,10 +25,13 @@ const HOOK_CHAINS: Readonly<Record<Hook, string>> = { input: 'INPUT', forward: '
 export class Openings {
   readonly #commands: Commands;
   readonly #network: string;
+  readonly #hasNft: boolean;
 
-  constructor(commands: Commands, network: string) {
+  /** `hasNft`: whether nft works; without it there are the chains of iptables only. */
+  constructor(commands: Commands, network: string, hasNft: boolean) {
     this.#commands = commands;
     this.#network = network;
+    this.#hasNft = hasNft;
   }
 
   /** Lets `openings` pass in each chain that drops. What fails is a result: the others go on. */
@@ -103,6 +106,7 @@ export class Openings {
   }
 
   async #ownNftRules(): Promise<NftRule[]> {
+    if (!this.#hasNft) return [];
     const mark = `${ruleComment(this.#network)}:`;
     const { stdout } = await this.#commands.try('nft', ['-j', '-t', 'list', 'ruleset']);
     return parseNftList(stdout).rules.filter(({ comment }) => comment?.startsWith(mark) === true);
@@ -190,6 +194,7 @@ export class Openings {
   }
 
   async #hasFilter(flavour: Flavour, version: Version): Promise<boolean> {
+    if (flavour === 'nft' && !this.#hasNft) return true; // iptables-nft makes no table to list it
     if (flavour === 'nft') {
       const { stdout } = await this.#commands.try('nft', ['list', 'tables']);
       return stdout.split('\n').includes(`table ${familyOf(version)} filter`);

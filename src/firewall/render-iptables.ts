@@ -26,8 +26,11 @@ import {
   type Verdict,
 } from './rule.ts';
 
-export const IPTABLES_TABLES = ['raw', 'mangle', 'filter', 'nat'] as const;
-/** In the order in which they are committed: what denies before what opens. */
+/**
+ * In the order in which they are committed, each at once but not together. A zone comes after the DNAT that is to happen in
+ * it: a datagram in between would be tracked there as not translated, and so would all that follow it.
+ */
+export const IPTABLES_TABLES = ['mangle', 'nat', 'raw', 'filter'] as const;
 export type IptablesTableName = (typeof IPTABLES_TABLES)[number];
 
 export interface IptablesRule {

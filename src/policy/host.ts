@@ -5,8 +5,8 @@ import type { IpAddress } from '../address/ip.ts';
 import type { IpPrefix } from '../address/prefix.ts';
 import type { InboundSource } from './model.ts';
 
-/** What applies the rules: `print` only shows them, `off` has none. */
-export type HostBackend = 'auto' | 'nft' | 'iptables' | 'print' | 'off';
+/** What applies the rules: `print` only shows them, `off` has none. `iptables` is of whichever kind the host uses. */
+export type HostBackend = 'auto' | 'nft' | 'iptables' | 'iptables-nft' | 'iptables-legacy' | 'print' | 'off';
 
 export interface HostPolicy {
   /** Marks table, comments and chains as ours: at most 15 letters, digits or `_`. */

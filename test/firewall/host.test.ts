@@ -162,9 +162,8 @@ describe('a host with rules of others', () => {
 
   test('rules that somebody takes away are back at once, and said to be', async () => {
     await net.node.exec('nft', ['flush', 'ruleset']);
-    await net.node.exec('iptables-legacy', ['-F']);
-    await net.node.exec('iptables-legacy', ['-P', 'INPUT', 'ACCEPT']);
-    await net.node.exec('iptables-legacy', ['-P', 'FORWARD', 'ACCEPT']);
+    const empty = '*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\nCOMMIT\n*nat\nCOMMIT\n';
+    await net.node.exec('iptables-legacy-restore', [], { input: empty });
     await rules.start({ host: {} });
     const table = await ruleset(net.node);
     const attacks: readonly (readonly string[])[] = [

@@ -95,7 +95,7 @@ test('keeps its rules at the end where the file says so, and does not start with
   const files = await writeNode(
     scratch.path,
     generateKeyPair(),
-    nodeFile({ host: { on_stop: 'keep-deny' } }),
+    nodeFile({ host: { backend: 'nft', on_stop: 'keep-deny' } }),
   );
   const folder = join(scratch.path, 'bin');
   await mkdir(folder);

@@ -74,7 +74,7 @@ test('fifty starts after fifty crashes find the same rules, and an open flow liv
 test('nothing is half up where nft fails, hangs or prints without end', async () => {
   await using net = await overlayHost();
   await using rules = await HostRules.create(net.node);
-  const file = await rules.file({ host: {} });
+  const file = await rules.file({ host: { backend: 'nft' } });
   const folder = join(rules.runDirectory, 'bin');
   await net.node.exec('mkdir', ['-p', folder]);
   const programs = {

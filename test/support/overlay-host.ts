@@ -117,22 +117,28 @@ export type HostStatus = {
   readonly counters: Readonly<Record<string, string>>;
 };
 
+/** `firewall` in a file; who applies it is added. */
+type Section = Readonly<Record<string, unknown>> & { readonly host?: object };
+
 /** The rules of a host: the engine as it runs inside a node. */
 export class HostRules implements AsyncDisposable {
   process: LineProcess;
   readonly #scratch: Scratch;
+  readonly #backend: string;
   readonly #key = generateKeyPair();
   readonly #peers = [generateKeyPair(), generateKeyPair()];
   #lastId = 0;
 
-  private constructor(process: LineProcess, scratch: Scratch) {
+  private constructor(process: LineProcess, scratch: Scratch, backend: string) {
     this.process = process;
     this.#scratch = scratch;
+    this.#backend = backend;
   }
 
-  static async create(node: Host): Promise<HostRules> {
+  /** `backend` as in the file. */
+  static async create(node: Host, backend = 'auto'): Promise<HostRules> {
     const scratch = await Scratch.create();
-    return new HostRules(spawnRules(node, scratch), scratch);
+    return new HostRules(spawnRules(node, scratch), scratch, backend);
   }
 
   /** Another process in place of one that was killed. */
@@ -141,7 +147,7 @@ export class HostRules implements AsyncDisposable {
   }
 
   /** The file with this section `firewall`, as both the engine and the program read it. */
-  async file(firewall: object): Promise<string> {
+  async file(firewall: Section): Promise<string> {
     const [alice, bob] = this.#peers;
     const path = join(this.#scratch.path, 'ringfence.yaml');
     await writeFile(join(this.#scratch.path, 'node.key'), `${this.#key.privateKey}\n`, { mode: 0o600 });
@@ -157,7 +163,12 @@ export class HostRules implements AsyncDisposable {
         listen_port: 51820,
       },
       peers: { alice: peer(alice?.publicKey, 2), bob: peer(bob?.publicKey, 3) },
-      firewall: { version: 1, network: 'test', ...firewall },
+      firewall: {
+        version: 1,
+        network: 'test',
+        ...firewall,
+        host: { backend: this.#backend, ...firewall.host },
+      },
     };
     await writeFile(path, stringify(config));
     return path;
@@ -167,11 +178,11 @@ export class HostRules implements AsyncDisposable {
     return this.#scratch.path;
   }
 
-  async start(firewall: object): Promise<void> {
+  async start(firewall: Section): Promise<void> {
     await this.ask({ op: 'start', file: await this.file(firewall) });
   }
 
-  async update(firewall: object): Promise<void> {
+  async update(firewall: Section): Promise<void> {
     await this.ask({ op: 'update', file: await this.file(firewall) });
   }
 
@@ -210,5 +221,14 @@ function spawnRules(node: Host, scratch: Scratch): LineProcess {
 
 /** What the host has of rules, without counters: equal byte for byte when nothing has changed. */
 export async function ruleset(host: Host): Promise<string> {
-  return await host.exec('nft', ['-s', 'list', 'ruleset']);
+  const listed = await host.exec('nft', ['-s', 'list', 'ruleset']);
+  const legacy = await Promise.all(['iptables', 'ip6tables'].map((name) => legacyRules(host, name)));
+  return [listed, ...legacy].filter((text) => text !== '').join('\n');
+}
+
+/** Of a legacy iptables; a table that was ever used stays there empty, and is not told of. */
+async function legacyRules(host: Host, program: string): Promise<string> {
+  const saved = await host.exec(`${program}-legacy-save`);
+  const tables = saved.replaceAll(/^#.*\n|\[\d+:\d+\]/gm, '').split(/^COMMIT$/m);
+  return tables.filter((table) => /^-A|^:\S+ (?!ACCEPT)/m.test(table)).join('');
 }

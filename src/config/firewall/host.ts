@@ -133,9 +133,9 @@ const inboundSchema = z
 export const hostSchema = z
   .strictObject({
     backend: choice(
-      ['auto', 'nft', 'iptables', 'print', 'off'],
+      ['auto', 'nft', 'iptables', 'iptables-nft', 'iptables-legacy', 'print', 'off'],
       'auto',
-      'What applies the rules of the host. auto: nft. print: they are only shown, by `ringfence firewall show`. off: there are none.',
+      'What applies the rules of the host. auto: nft where it works, else iptables. iptables: of the kind that this host uses. print: they are only shown, by `ringfence firewall show`. off: there are none.',
     ),
     stance: choice(
       ['open', 'respect'],

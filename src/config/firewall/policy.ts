@@ -153,7 +153,6 @@ class Builder {
     const note = (isThere: boolean, path: Path, what: string): void => {
       if (isThere) found.push({ place: this.place(path), what });
     };
-    note(section.host.backend === 'iptables', ['firewall', 'host', 'backend'], 'the backend iptables');
     for (const [id, { rate, quota }] of Object.entries(section.profiles)) {
       note(rate !== undefined, ['firewall', 'profiles', id, 'rate'], 'a rate');
       note(quota !== undefined, ['firewall', 'profiles', id, 'quota'], 'a quota');

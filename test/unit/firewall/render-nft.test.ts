@@ -10,6 +10,7 @@ import {
   renderIptablesOpening,
   renderNftOpening,
 } from '../../../src/firewall/render-openings.ts';
+import { renderRules } from '../../../src/firewall/shown.ts';
 import type { HostPolicy } from '../../../src/policy/host.ts';
 import { ConfigFolder } from '../config/files.ts';
 
@@ -97,6 +98,8 @@ test.each(CASES)('%s', async (name, section) => {
     ...openings.map((one) => `${one.hook}, iptables: ${renderIptablesOpening(one, 4)}\n`),
   ].join('');
   await expect(shown).toMatchFileSnapshot(`golden/${name}.nft`);
+  const iptables = renderRules(policy, FACTS, 'iptables');
+  await expect(iptables).toMatchFileSnapshot(`golden/${name}.iptables`);
 });
 
 test('a section that says nothing of the host has no rules of it', () => {

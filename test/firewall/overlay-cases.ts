@@ -1,0 +1,162 @@
+// A default-deny host with an overlay: what its own firewall drops is opened, by interface, and closed again; addresses of the
+// overlay neither leave nor enter in the clear.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { HostBackend } from '../../src/policy/host.ts';
+import { until } from '../support/deadline.ts';
+import {
+  at,
+  HostRules,
+  OVERLAY_NET,
+  type OverlayHost,
+  overlayHost,
+  ruleset,
+  WAN,
+} from '../support/overlay-host.ts';
+import { Prober } from '../support/prober.ts';
+
+/** An administrator's firewall that lets nothing in and nothing through. */
+const DENY_ALL = `
+table inet filter {
+  chain input { type filter hook input priority filter; policy drop; iifname "lo" accept; ct state established,related accept; meta l4proto ipv6-icmp accept; }
+  chain forward { type filter hook forward priority filter; policy drop; ct state established,related accept; }
+}
+`;
+
+const VERSIONS = [4, 6] as const;
+
+export function overlayCases(backend: HostBackend): void {
+  describe(`a host that denies by default, by ${backend}`, () => {
+    let net: OverlayHost;
+    let rules: HostRules;
+    let node: Prober;
+    let alice: Prober;
+    let bob: Prober;
+    let outside: Prober;
+    let before = '';
+
+    beforeAll(async () => {
+      net = await overlayHost();
+      rules = await HostRules.create(net.node, backend);
+      [node, alice, bob, outside] = [net.node, net.alice, net.bob, net.outside].map((host) =>
+        Prober.start(host),
+      ) as [Prober, Prober, Prober, Prober];
+      await net.node.exec('nft', ['-f', '-'], { input: DENY_ALL });
+      before = await ruleset(net.node);
+      await Promise.all([
+        node.listen('udp', '0.0.0.0', 53),
+        node.listen('udp', '::', 53),
+        node.listen('tcp', '0.0.0.0', 13669, 13670),
+        node.listen('tcp', '::', 13669, 13670),
+        bob.listen('tcp', '0.0.0.0', 80),
+        bob.listen('tcp', '::', 80),
+        outside.listen('tcp', '0.0.0.0', 80),
+        outside.listen('tcp', '::', 80),
+      ]);
+    });
+
+    afterAll(async () => {
+      await rules[Symbol.asyncDispose]();
+      await net[Symbol.asyncDispose]();
+    });
+
+    test('opens for the overlay and for the rows, and closes again', async () => {
+      const overlayDns = (version: 4 | 6) => at(OVERLAY_NET, 1, version);
+      for (const version of VERSIONS) {
+        expect(await alice.knockInVain('udp', overlayDns(version), 53)).toEqual({ error: 'silence' });
+        expect(await alice.knockInVain('tcp', at(OVERLAY_NET, 3, version), 80)).toHaveProperty('error');
+      }
+      await rules.start({
+        host: {
+          inbound: [
+            { name: 'api', proto: 'tcp', port: 13669, from: ['overlay'] },
+            { name: 'web', proto: 'tcp', port: 13670, from: ['any'] },
+          ],
+        },
+        nat: { masquerade: [{ from: 'overlay', out: 'non-overlay' }] },
+      });
+      for (const version of VERSIONS) {
+        const self = at(OVERLAY_NET, 2, version);
+        expect(await alice.knock('udp', overlayDns(version), 53)).toMatchObject({ by: 'node', as: self });
+        expect(await alice.knock('tcp', at(OVERLAY_NET, 3, version), 80)).toMatchObject({
+          by: 'bob',
+          as: self,
+        });
+        expect(await alice.knock('tcp', overlayDns(version), 13669)).toMatchObject({ by: 'node' });
+        expect(await outside.knock('tcp', at(WAN, 1, version), 13670)).toMatchObject({ by: 'node' });
+        expect(await outside.knockInVain('tcp', at(WAN, 1, version), 13669)).toEqual({ error: 'silence' });
+        // Egress is seen as the host's, what stays in the overlay as the peer's.
+        expect(await alice.knock('tcp', at(WAN, 9, version), 80)).toMatchObject({ as: at(WAN, 1, version) });
+      }
+      expect((await rules.status()).notEnforced).toEqual([]);
+    });
+
+    test('a port that is opened twice closes with its last owner', async () => {
+      const row = (owner: string) => ({ name: 'api', proto: 'tcp', port: 13670, from: ['any'], owner });
+      const knock = () => outside.knockInVain('tcp', at(WAN, 1, 4), 13670);
+      await rules.update({ host: { inbound: [row('svc/a'), row('svc/b')] } });
+      expect(await outside.knock('tcp', at(WAN, 1, 4), 13670)).toMatchObject({ by: 'node' });
+      await rules.update({ host: { inbound: [row('svc/b')] } });
+      expect(await outside.knock('tcp', at(WAN, 1, 4), 13670)).toMatchObject({ by: 'node' });
+      await rules.update({ host: { inbound: [{ ...row('svc/b'), port: 13669 }] } });
+      expect(await knock()).toEqual({ error: 'silence' });
+      expect(await outside.knock('tcp', at(WAN, 1, 4), 13669)).toMatchObject({ by: 'node' });
+    });
+
+    test('overlay addresses from elsewhere are dropped, also above an accept of all', async () => {
+      await net.node.exec('nft', ['-f', '-'], {
+        input: 'insert rule inet filter input accept\ninsert rule inet filter forward accept\n',
+      });
+      await rules.update({ host: {} });
+      // The outside host takes an address of the overlay, and asks for our overlay address by the wire. It knows where we are:
+      // what it would ask with the forged address is dropped as well.
+      const { address } = (
+        JSON.parse(await net.node.ip('-json', 'link', 'show', 'wan')) as [{ address: string }]
+      )[0];
+      await net.outside.ipBatch(
+        `neighbour replace ${at(WAN, 1, 6)} lladdr ${address} dev eth0 nud permanent`,
+        `address add ${at(OVERLAY_NET, 2, 4)}/32 dev eth0`,
+        `address add ${at(OVERLAY_NET, 2, 6)}/128 dev eth0 nodad`,
+        `route add ${at(OVERLAY_NET, 1, 4)} via ${at(WAN, 1, 4)}`,
+        `route add ${at(OVERLAY_NET, 1, 6)} via ${at(WAN, 1, 6)}`,
+      );
+      const dropped = async () => Number((await rules.status()).counters['rf_leak_in']);
+      for (const version of VERSIONS) {
+        const [forged, own, overlay] = [
+          at(OVERLAY_NET, 2, version),
+          at(WAN, 1, version),
+          at(OVERLAY_NET, 1, version),
+        ];
+        const first = await dropped();
+        expect(await outside.knockInVain('udp', own, 53, forged)).toEqual({ error: 'silence' });
+        await until(async () => (await dropped()) > first, 5_000, 'a forged source is dropped');
+        const second = await dropped();
+        expect(await outside.knockInVain('udp', overlay, 53)).toEqual({ error: 'silence' });
+        await until(async () => (await dropped()) > second, 5_000, 'our overlay address is silent');
+      }
+    });
+
+    test('without its interface nothing for the overlay leaves by another', async () => {
+      await rules.update({ host: {} });
+      await net.node.ipBatch('link set rf0 down', `route add ${OVERLAY_NET.v4}.0/25 via ${at(WAN, 9, 4)}`);
+      // A route that is better than the guard's: the rules drop what follows it.
+      const count = async () => Number((await rules.status()).counters['rf_leak_out']);
+      const first = await count();
+      await net.node.try('ping', ['-c', '1', '-W', '1', at(OVERLAY_NET, 2, 4)]);
+      await until(async () => (await count()) > first, 5_000, 'a packet for the overlay is dropped');
+      await net.node.ipBatch(`route del ${OVERLAY_NET.v4}.0/25`);
+      const { stderr } = await net.node.try('ping', ['-c', '1', '-W', '1', at(OVERLAY_NET, 2, 4)]);
+      expect(stderr).toMatch(/No route to host|unreachable/i);
+      await net.node.ipBatch('link set rf0 up', `address replace ${at(OVERLAY_NET, 1, 6)}/64 dev rf0 nodad`);
+    });
+
+    test('stops without a trace', async () => {
+      await net.node.exec('nft', ['-f', '-'], { input: `delete table inet filter\n${DENY_ALL}` });
+      await rules.stop();
+      expect(await ruleset(net.node)).toBe(before);
+      expect(await net.node.exec('ip', ['route', 'show', 'type', 'unreachable'])).toBe('');
+      expect(await net.node.exec('cat', ['/proc/sys/net/ipv4/ip_forward'])).toBe('0');
+      expect(await alice.knockInVain('udp', at(OVERLAY_NET, 1, 4), 53)).toEqual({ error: 'silence' });
+    });
+  });
+}
