@@ -4,6 +4,7 @@ import { isIPv6 } from 'node:net';
 import { parseIp } from '../../../src/address/ip.ts';
 
 const ICMP = 1;
+const TCP = 6;
 const UDP = 17;
 const ICMPV6 = 58;
 
@@ -86,6 +87,59 @@ export function udpPacket(
   header.writeUInt16BE(8 + data.length, 4);
   header.writeUInt16BE(checksum(pseudoHeader(from, to, UDP, 8 + data.length), header, data) || 0xffff, 6);
   return ipPacket(from, to, UDP, Buffer.concat([header, data]));
+}
+
+/** The first segment of a connection. */
+export function synPacket(
+  from: string,
+  to: string,
+  { sport, dport }: { sport: number; dport: number },
+): Buffer<ArrayBuffer> {
+  const segment = Buffer.alloc(20);
+  segment.writeUInt16BE(sport, 0);
+  segment.writeUInt16BE(dport, 2);
+  segment.set([5 << 4, 0x02, 0xff, 0xff], 12);
+  segment.writeUInt16BE(checksum(pseudoHeader(from, to, TCP, segment.length), segment), 16);
+  return ipPacket(from, to, TCP, segment);
+}
+
+/** Numbers of IPv6 extension headers. */
+export const HOP_BY_HOP = 0;
+export const ROUTING = 43;
+export const DESTINATION_OPTIONS = 60;
+const FRAGMENT = 44;
+const IPV6_HEADER_BYTES = 40;
+
+/** An IPv6 packet with these extension headers before its payload, of eight bytes each; options hold padding only. RFC 8200 §4. */
+export function withExtensions(packet: Uint8Array, kinds: readonly number[]): Buffer<ArrayBuffer> {
+  const header = Buffer.from(packet.subarray(0, IPV6_HEADER_BYTES));
+  const chain = [...kinds, header[6] ?? 0];
+  const extensions = kinds.map((kind, i) => {
+    const padding = kind === ROUTING ? [0, 0, 0, 0, 0, 0] : [1, 4, 0, 0, 0, 0];
+    return Uint8Array.of(chain[i + 1] ?? 0, 0, ...padding);
+  });
+  return joined(header, chain[0] ?? 0, Buffer.concat([...extensions, packet.subarray(IPV6_HEADER_BYTES)]));
+}
+
+/** An IPv6 packet in pieces that begin at these bytes of its payload: multiples of eight, the first 0. RFC 8200 §4.5. */
+export function piecesOf(packet: Uint8Array, id: number, starts: readonly number[]): Buffer<ArrayBuffer>[] {
+  const header = Buffer.from(packet.subarray(0, IPV6_HEADER_BYTES));
+  const payload = packet.subarray(IPV6_HEADER_BYTES);
+  return starts.map((start, i) => {
+    const end = starts[i + 1];
+    const fragment = Buffer.alloc(8);
+    fragment[0] = header[6] ?? 0;
+    fragment.writeUInt16BE(start | (end === undefined ? 0 : 1), 2);
+    fragment.writeUInt32BE(id, 4);
+    return joined(header, FRAGMENT, Buffer.concat([fragment, payload.subarray(start, end)]));
+  });
+}
+
+function joined(header: Buffer, next: number, payload: Uint8Array): Buffer<ArrayBuffer> {
+  const own = Buffer.from(header);
+  own.writeUInt16BE(payload.length, 4);
+  own[6] = next;
+  return Buffer.concat([own, payload]);
 }
 
 /** What an opened transport message says if it is an ICMP echo reply. */
