@@ -38,7 +38,7 @@ const FOREIGN_YAML = /^# prometheus\.yml$/m;
 const TOOLS = new Set(
   (
     'apt cd chmod cp curl echo export grep head install ip iperf3 journalctl jq kill ls man mkdir mv nft podman ping python3 resolvectl rm scp sed setpriv ' +
-    'sleep ss ssh sysctl systemctl tcpdump umask unshare wg wg-quick'
+    'sleep ss ssh sysctl systemctl tcpdump umask unshare wait wg wg-quick'
   ).split(' '),
 );
 
