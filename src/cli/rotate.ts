@@ -5,7 +5,8 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { renderName } from '../config/quote.ts';
 import type { NodeRequest } from '../control/target.ts';
 import { UsageError } from '../errors.ts';
-import type { RotationAnswer, RotationReport } from '../node/rotations.ts';
+import type { RotationReport } from '../node/rotation-steps.ts';
+import type { RotationAnswer } from '../node/rotations.ts';
 import { askRunning, onlyInterface } from './running-node.ts';
 
 interface RotateOptions {

@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { OFFLOAD_KEYS, OFFLOADS } from '../config/offloads.ts';
 import { type Rate, ratesOf } from '../control/history.ts';
 import { askStatus, listInterfaces, runDirectory } from '../control/node-socket.ts';
+import { renderRotation } from '../control/rotation-text.ts';
 import type { NodeStatus, OffloadObstacle, PeerStatus, PolicyStatus } from '../control/target.ts';
 import { renderBytes, renderHandshake, renderRate } from '../control/units.ts';
 import { NodeError } from '../errors.ts';
@@ -87,6 +88,7 @@ function render(node: NodeStatus, rates?: ReadonlyMap<string, Rate>): string {
     ...underLoad(lane),
     `  policy      ${policy(node.policy)}`,
     ...namesLine(node),
+    ...node.rotations.map((rotation) => `  rotation    ${renderRotation(rotation)}`),
     ...problems(node),
   ];
   if (peers.length === 0) return `${[...head, '  no peers'].join('\n')}\n`;

@@ -5,6 +5,7 @@ import { type Html, html } from '../html.ts';
 import { renderPage } from '../html-page.ts';
 import type { History, Sample } from './history.ts';
 import { MATRIX_STYLE, type MatrixTable, renderMatrixTable } from './matrix-table.ts';
+import { renderRotation } from './rotation-text.ts';
 import type {
   DeniedStatus,
   HostRulesStatus,
@@ -12,6 +13,7 @@ import type {
   NodeStatus,
   PeerStatus,
   PolicyStatus,
+  RotationStatus,
 } from './target.ts';
 import { renderAge, renderBytes, renderHandshake, renderRate, SESSION_SECONDS } from './units.ts';
 
@@ -22,6 +24,8 @@ const SHOWN_PREFIXES = 3;
 /** Of those that a row of the policy denies something, and of such rows; the rest is counted. */
 const SHOWN_DENIED_PEERS = 3;
 const SHOWN_DENIED_ROWS = 20;
+/** Of keys that are being changed; the rest is counted. */
+const SHOWN_ROTATIONS = 20;
 
 /** Drawn in these units; the browser scales it. */
 const PLOT = { width: 960, height: 220, left: 76, right: 12, top: 12, bottom: 28 };
@@ -100,7 +104,7 @@ ${peersOf(peers, history)}`;
   return { contentType: 'text/html; charset=utf-8', body };
 }
 
-function factsOf({ interface: own, lane, hostRules, names }: NodeStatus): Html {
+function factsOf({ interface: own, lane, hostRules, names, rotations }: NodeStatus): Html {
   const addresses = own.addresses.length === 0 ? 'none of ours' : own.addresses.join(', ');
   const laneText =
     lane.state === 'running'
@@ -117,7 +121,14 @@ function factsOf({ interface: own, lane, hostRules, names }: NodeStatus): Html {
 <dt>UDP port, MTU</dt><dd>${own.listenPort}, ${own.mtu}</dd>
 <dt>public key</dt><dd>${own.publicKey ?? 'none'}</dd>
 <dt>lane</dt><dd>${laneText}${failure}</dd>
-${load}${hostRules === null ? html`` : rulesOf(hostRules)}${names === null ? html`` : namesOf(names)}</dl></section>`;
+${load}${hostRules === null ? html`` : rulesOf(hostRules)}${names === null ? html`` : namesOf(names)}${rotations.length === 0 ? html`` : rotationsOf(rotations)}</dl></section>`;
+}
+
+/** Keys that are being changed. */
+function rotationsOf(rotations: readonly RotationStatus[]): Html {
+  const shown = rotations.slice(0, SHOWN_ROTATIONS).map((one) => html`<dd>${renderRotation(one)}</dd>`);
+  const more = rotations.length - SHOWN_ROTATIONS;
+  return html`<dt>rotations</dt>${shown}${more > 0 ? html`<dd>and ${more} more</dd>` : html``}`;
 }
 
 function namesOf({ domain, addresses, questions }: NamesStatus): Html {

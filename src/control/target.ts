@@ -30,6 +30,8 @@ export interface NodeStatus {
   readonly policy: PolicyStatus | null;
   /** null: the node answers no names. */
   readonly names: NamesStatus | null;
+  /** Keys that are being changed, or are to be. */
+  readonly rotations: readonly RotationStatus[];
   readonly peers: readonly PeerStatus[];
   /** Dropped packets by reason, zeros too. */
   readonly drops: Readonly<Record<string, string>>;
@@ -83,6 +85,22 @@ export interface NamesStatus {
   readonly addresses: readonly string[];
   /** Questions by how they ended, zeros too. */
   readonly questions: Readonly<Record<string, string>>;
+}
+
+/** A key that is being changed. While it is `offered` or `confirmed`, the old one and the new one are both accepted. */
+export interface RotationStatus {
+  /** Our own key pair, the preshared key with a peer, or the key pair of a peer. */
+  readonly what: 'identity' | 'psk' | 'peer';
+  /** null: our own key pair. */
+  readonly peer: string | null;
+  /** `scheduled`: it begins later. `offered`: somebody has yet to use the new key. `confirmed`: all do; the old one goes. */
+  readonly state: 'scheduled' | 'offered' | 'confirmed';
+  /** Which rotation of this key it is, on this node; null while it is scheduled, and where nobody has counted. */
+  readonly generation: number | null;
+  /** Since when the new key is accepted, in seconds since 1970; of a scheduled one when it begins. null: not known. */
+  readonly sinceSeconds: number | null;
+  /** The peers with which no handshake was made with the new key. */
+  readonly unconfirmed: readonly string[];
 }
 
 export interface PeerStatus {

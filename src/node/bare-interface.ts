@@ -118,6 +118,7 @@ export class BareInterface implements ControlTarget {
       offloads: this.#offloads,
       policy: null,
       names: null,
+      rotations: () => [],
       peers: new Map(),
       hostRules: null,
       isHidden: () => false,

@@ -23,10 +23,9 @@ import { freeAddresses } from '../join/addresses.ts';
 import { Ledger, type LedgerEntry } from '../join/ledger.ts';
 import { profilesOf, refuseProfile } from '../join/profile.ts';
 import { isSealedWith } from '../join/request-file.ts';
-import type { Log } from '../log.ts';
 import { withPeer, writePeer } from './config-file.ts';
-import type { Device } from './device.ts';
 import { stateDirectory } from './handshake-clock.ts';
+import type { HostNode } from './host-node.ts';
 import { ownEndpoints } from './own-endpoints.ts';
 import { replaceFile } from './replace-file.ts';
 
@@ -36,16 +35,6 @@ const LONGEST_SECONDS = 30 * 86_400;
 const MOST_CLOCK_DIFFERENCE_MS = 3_600_000;
 /** Invites that are over are looked for this often. */
 const EXPIRE_MS = 30_000;
-
-/** What this part needs of its node. */
-export interface HostNode {
-  /** As it is in force. */
-  readonly config: NodeConfig;
-  readonly device: Device;
-  readonly log: Log;
-  /** The file has become this, and the device has it: the rest of the node follows. Says itself what does not. */
-  adopt(config: NodeConfig): Promise<void>;
-}
 
 /** The answer to the request `invite`: what the file of the invite says beside its secrets. */
 export interface InviteAnswer {
@@ -308,17 +297,19 @@ export class Invitations implements Disposable {
       });
     try {
       const hosts = addresses.flatMap((text) => addressOf(text));
-      const written = await writePeer(config, name, {
-        public_key: renderPublicKey(publicKey),
-        preshared_key_file: `${name}.psk`,
-        addresses: hosts.map(renderIp),
-        ...(profile === null ? {} : { profile }),
-      });
       const allowedIps = hosts.map(
         (address) => ({ type: 'add', prefix: packPrefix(hostPrefix(address)) }) as const,
       );
-      await device.set({ peers: [{ publicKey, presharedKey: key.key, keepaliveSeconds: 0, allowedIps }] });
-      await this.#node.adopt(withPeer(this.#node.config, written, name));
+      await this.#node.exclusively(async () => {
+        const written = await writePeer(config, name, {
+          public_key: renderPublicKey(publicKey),
+          preshared_key_file: `${name}.psk`,
+          addresses: hosts.map(renderIp),
+          ...(profile === null ? {} : { profile }),
+        });
+        await device.set({ peers: [{ publicKey, presharedKey: key.key, keepaliveSeconds: 0, allowedIps }] });
+        await this.#node.adopt(withPeer(this.#node.config, written, name));
+      });
     } finally {
       wipe(key.key);
     }

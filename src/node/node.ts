@@ -23,9 +23,10 @@ import { DefaultRoutes } from './default-routes.ts';
 import { Device } from './device.ts';
 import { EndpointKeeper } from './endpoint-keeper.ts';
 import { NodeFilter, type StartingPolicy, startingPolicy } from './filter.ts';
+import type { HostNode } from './host-node.ts';
 import { HostRules } from './host-rules.ts';
 import { TunnelInterface, tunnelMtu } from './interface.ts';
-import { type HostNode, Invitations } from './invitations.ts';
+import { Invitations } from './invitations.ts';
 import { answerLogLevel, logLevelPart } from './log-level.ts';
 import { chooseOffloads, type OffloadChoice, wantedOffloads } from './offloads.ts';
 import { changeWhole, type ReloadPart } from './reload.ts';
@@ -76,6 +77,8 @@ export class Node implements ControlTarget {
   /** What a reload changes beside keys and peers, in this order. */
   readonly #parts: ReloadPart[] = [];
   #isReloading = false;
+  /** The last of what changes file, device and parts, one after the other. */
+  #lastChange: Promise<unknown> = Promise.resolve();
   #hostRules: HostRules | undefined;
   #endpoints: EndpointKeeper | undefined;
   #defaultRoutes: DefaultRoutes | undefined;
@@ -148,10 +151,16 @@ export class Node implements ControlTarget {
     }
     this.#isReloading = true;
     try {
-      return await this.#reload();
+      return await this.#exclusively(() => this.#reload());
     } finally {
       this.#isReloading = false;
     }
+  }
+
+  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#lastChange.then(work);
+    this.#lastChange = done.catch(() => {});
+    return await done;
   }
 
   async #reload(): Promise<readonly ConfigChange[]> {
@@ -270,6 +279,7 @@ export class Node implements ControlTarget {
       },
       device,
       log: this.#options.log,
+      exclusively: (work) => this.#exclusively(work),
       adopt: (changed) => this.#adopt(changed),
     };
   }
@@ -392,6 +402,7 @@ export class Node implements ControlTarget {
       policy: (await this.#filter?.status()) ?? null,
       names: this.#names.status(),
       peers: new Map(config.peers.map((peer) => [peerKey(peer.publicKey), peer])),
+      rotations: (isConfirmed) => this.#rotations?.status(isConfirmed) ?? [],
       isHidden: (publicKey) => this.#invitations?.hasKey(publicKey) === true,
     });
   }

@@ -73,14 +73,27 @@ export class SecretFile {
   }
 }
 
+/** What can be rotated: our own key pair, or with a peer the preshared key or the key pair it has. */
+export type Rotated =
+  | { readonly what: 'identity' }
+  | { readonly what: 'psk' | 'peer'; readonly peer: string };
+
+/** When the last rotation of a key began, and which of this key it was: the first is 1, none has the number of another. */
+export interface Begun {
+  readonly generation: number;
+  readonly sinceSeconds: number;
+}
+
 interface State {
   /** When our own key pair is to be changed, in seconds since 1970; null = never. */
   readonly identityAtSeconds: number | null;
   /** The public keys that are to follow those of peers, in base64, by name. */
   readonly peers: Readonly<Record<string, string>>;
+  /** By {@link nameOf} what was rotated. */
+  readonly begun: Readonly<Record<string, Begun>>;
 }
 
-const NOTHING: State = { identityAtSeconds: null, peers: {} };
+const NOTHING: State = { identityAtSeconds: null, peers: {}, begun: {} };
 
 /** What of rotations is no secret. */
 export class RotationState {
@@ -112,6 +125,19 @@ export class RotationState {
     return this.#state.peers;
   }
 
+  /** undefined: no rotation of it has begun yet, or a file of it was put there by hand. */
+  begun(rotated: Rotated): Begun | undefined {
+    return this.#state.begun[nameOf(rotated)];
+  }
+
+  /** Counts a rotation, which begins now. */
+  async begin(rotated: Rotated): Promise<Begun> {
+    const generation = (this.begun(rotated)?.generation ?? 0) + 1;
+    const begun = { generation, sinceSeconds: Math.floor(Date.now() / 1000) };
+    await this.#replace({ ...this.#state, begun: { ...this.#state.begun, [nameOf(rotated)]: begun } });
+    return begun;
+  }
+
   async schedule(identityAtSeconds: number | null): Promise<void> {
     await this.#replace({ ...this.#state, identityAtSeconds });
   }
@@ -132,11 +158,32 @@ export class RotationState {
   }
 }
 
+/** No name of a peer makes two of these one. */
+function nameOf(rotated: Rotated): string {
+  return rotated.what === 'identity' ? rotated.what : `${rotated.what} ${rotated.peer}`;
+}
+
 function parseState(read: unknown): State {
   if (typeof read !== 'object' || read === null || !('peers' in read)) throw new Error('it has no peers');
   const at = 'identityAtSeconds' in read ? read.identityAtSeconds : null;
   const peers = Object.entries(read.peers ?? {}).filter(([, key]) => typeof key === 'string');
-  return { identityAtSeconds: typeof at === 'number' ? at : null, peers: Object.fromEntries(peers) };
+  const begun = Object.entries(('begun' in read && read.begun) || {}).filter(([, one]) => isBegun(one));
+  return {
+    identityAtSeconds: typeof at === 'number' ? at : null,
+    peers: Object.fromEntries(peers),
+    begun: Object.fromEntries(begun),
+  };
+}
+
+function isBegun(read: unknown): read is Begun {
+  return (
+    typeof read === 'object' &&
+    read !== null &&
+    'generation' in read &&
+    Number.isSafeInteger(read.generation) &&
+    'sinceSeconds' in read &&
+    Number.isSafeInteger(read.sinceSeconds)
+  );
 }
 
 /** null where there is none. @throws Error for one that cannot be used */

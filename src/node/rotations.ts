@@ -1,52 +1,31 @@
-// Keys change while traffic goes on: make before break, as docs/rotate.md draws it. A step is on disk before anybody hears of
-// it, the old key is accepted until a handshake was made with the new one, and whoever is interrupted goes on from there:
-// each question may be asked again, and both sides may ask.
-//
-//   offer   the other side accepts the new key beside the old one
-//   use     both begin handshakes with it, and one is made
-//   settle  the other side, then this one, puts it in place of the old one
+// Keys change while traffic goes on: make before break, as docs/rotate.md draws it. Here is who may begin what, and that it
+// goes on: the steps with a peer are in rotation-steps.ts, what they do to the keys in rotated-keys.ts. A step is on disk before
+// anybody hears of it, the old key is accepted until a handshake was made with the new one, and whoever is interrupted goes on
+// from there.
 
-import { setTimeout as delay } from 'node:timers/promises';
-import {
-  decodeKey,
-  generatePresharedKey,
-  generatePrivateKey,
-  publicKeyOf,
-  renderPublicKey,
-  wipe,
-} from '../config/key.ts';
+import { generatePresharedKey, renderPublicKey, wipe } from '../config/key.ts';
 import { renderName } from '../config/quote.ts';
-import type { NodeConfig, PeerConfig } from '../config/schema.ts';
-import type { Answer, Question, Refusal, RotatedKey, RotationStep } from '../control/talk.ts';
-import type { NodeRequest, RequestHandlers } from '../control/target.ts';
-import type { PeerChange } from '../control/uapi/change.ts';
+import type { PeerConfig } from '../config/schema.ts';
+import type { Answer, Refusal } from '../control/talk.ts';
+import type { NodeRequest, RequestHandlers, RotationStatus } from '../control/target.ts';
 import type { ModelPeer } from '../control/uapi/model.ts';
 import { messageOf, NodeError } from '../errors.ts';
-import { withPeer, writePeerKey } from './config-file.ts';
-import type { HostNode } from './invitations.ts';
-import { presharedKeyName, presharedKeyPath, RotationState, SecretFile } from './rotation-files.ts';
+import type { HostNode } from './host-node.ts';
+import { changePeer, OwnKeyPair, PeerKeys, PresharedKeys } from './rotated-keys.ts';
+import { type Rotated, RotationState } from './rotation-files.ts';
+import {
+  HANDSHAKE_MS,
+  type RotateQuestion,
+  type RotationReport,
+  RotationSteps,
+  within,
+} from './rotation-steps.ts';
 import type { Talks } from './talks.ts';
 
-type RotateQuestion = Question & { readonly type: 'rotate' };
-
-/** An answer takes two ways through the tunnel, and perhaps a handshake before. */
-const ANSWER_MS = 4_000;
-/** A handshake that both sides begin with the right key is made within this, its repetition counted in. */
-const HANDSHAKE_MS = 12_000;
-const POLL_MS = 25;
 /** What is under way is taken up again this often. */
 const AGAIN_MS = 10_000;
 const TICK_MS = 1_000;
 const LONGEST_WAIT_SECONDS = 366 * 86_400;
-
-/** How far a rotation came with one peer. */
-export interface RotationReport {
-  readonly peer: string;
-  /** `waiting`: both keys are accepted, and it goes on by itself. */
-  readonly state: 'done' | 'waiting';
-  /** Why it waits. */
-  readonly reason?: 'silent' | 'busy' | 'unconfirmed' | 'refused';
-}
 
 export interface RotationAnswer {
   readonly peers: readonly RotationReport[];
@@ -64,14 +43,14 @@ export class Rotations implements Disposable {
     'rotate-identity': (asked) => this.#rotateIdentity(asked),
   };
   readonly #node: HostNode;
-  readonly #talks: Talks;
   readonly #state: RotationState;
+  readonly #steps: RotationSteps;
+  readonly #presharedKeys: PresharedKeys;
+  readonly #own: OwnKeyPair;
+  readonly #peerKeys: PeerKeys;
   readonly #timer: NodeJS.Timeout;
-  /** Peers and, as '', our own key pair: what is being driven now. */
+  /** What is being driven now: the kind of key and the peer. */
   readonly #driven = new Set<string>();
-  /** Preshared keys that are to follow are known for these peers. */
-  readonly #offered = new Set<string>();
-  #nextPublicKey: Uint8Array | null = null;
   /** The peers that have gone over to our new key pair. */
   readonly #confirmed = new Set<string>();
   #again = 0;
@@ -79,8 +58,11 @@ export class Rotations implements Disposable {
 
   private constructor(node: HostNode, talks: Talks, state: RotationState) {
     this.#node = node;
-    this.#talks = talks;
     this.#state = state;
+    this.#steps = new RotationSteps(node, talks);
+    this.#presharedKeys = new PresharedKeys(node, state);
+    this.#own = new OwnKeyPair(node, state);
+    this.#peerKeys = new PeerKeys(node, state, this.#own);
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
@@ -89,7 +71,7 @@ export class Rotations implements Disposable {
     const { config, log } = node;
     const rotations = new Rotations(node, talks, RotationState.open(config.interface.name, log));
     try {
-      await rotations.#takeUp();
+      for (const keys of [rotations.#presharedKeys, rotations.#peerKeys, rotations.#own]) await keys.takeUp();
     } catch (error) {
       rotations[Symbol.dispose]();
       throw error;
@@ -101,33 +83,39 @@ export class Rotations implements Disposable {
     clearInterval(this.#timer);
   }
 
-  async #takeUp(): Promise<void> {
-    const { config } = this.#node;
-    for (const peer of config.peers) {
-      await this.#secretOf(peer).clearLeftovers();
-      const next = await this.#secretOf(peer).next();
-      if (next !== null) {
-        this.#offered.add(peer.name);
-        await this.#change({
-          publicKey: peer.publicKey,
-          otherKeys: { publicKey: peer.publicKey, presharedKey: next },
-        });
-        wipe(next);
-      }
-    }
-    for (const [name, text] of Object.entries(this.#state.peers)) {
-      const peer = config.peers.find((one) => one.name === name);
-      const key = decodeKey(Buffer.from(text));
-      if (peer === undefined || key === null || renderPublicKey(peer.publicKey) === text)
-        await this.#state.setNext(name, null);
-      else await this.#acceptKey(peer, key);
-    }
-    await this.#ownSecret().clearLeftovers();
-    const own = await this.#ownSecret().next();
-    if (own === null) return;
-    this.#nextPublicKey = publicKeyOf(own);
-    await this.#node.device.change({ nextPrivateKey: own, peers: [] });
-    wipe(own);
+  /** What is under way, and what is to come. @param isConfirmed of a peer: whether it uses the new key */
+  status(isConfirmed: (publicKey: Uint8Array) => boolean): RotationStatus[] {
+    const { peers } = this.#node.config;
+    const known = new Map(peers.map((peer) => [peer.name, peer]));
+    const withPeers = (what: 'psk' | 'peer', names: Iterable<string>): RotationStatus[] =>
+      [...names].flatMap((name) => {
+        const peer = known.get(name);
+        if (peer === undefined) return [];
+        return [this.#statusOf({ what, peer: name }, isConfirmed(peer.publicKey) ? [] : [name])];
+      });
+    const unconfirmed = (): string[] =>
+      peers
+        .filter(({ name, publicKey }) => !this.#confirmed.has(name) && !isConfirmed(publicKey))
+        .map(({ name }) => name);
+    const { identityAtSeconds } = this.#state;
+    return [
+      ...(identityAtSeconds === null ? [] : [scheduled(identityAtSeconds)]),
+      ...(this.#own.nextPublicKey === null ? [] : [this.#statusOf({ what: 'identity' }, unconfirmed())]),
+      ...withPeers('psk', this.#presharedKeys.offered),
+      ...withPeers('peer', Object.keys(this.#state.peers)),
+    ];
+  }
+
+  #statusOf(rotated: Rotated, unconfirmed: readonly string[]): RotationStatus {
+    const { generation = null, sinceSeconds = null } = this.#state.begun(rotated) ?? {};
+    return {
+      what: rotated.what,
+      peer: rotated.what === 'identity' ? null : rotated.peer,
+      state: unconfirmed.length === 0 ? 'confirmed' : 'offered',
+      generation,
+      sinceSeconds,
+      unconfirmed,
+    };
   }
 
   #tick(): void {
@@ -135,18 +123,15 @@ export class Rotations implements Disposable {
     if (identityAtSeconds !== null && Date.now() / 1000 >= identityAtSeconds) {
       void this.#next(async () => {
         await this.#state.schedule(null);
-        if (this.#nextPublicKey === null) await this.#beginIdentity();
+        if (this.#own.nextPublicKey === null) await this.#beginIdentity();
       }).catch((error) => this.#node.log.error(`our key pair was not changed: ${messageOf(error)}`));
       this.#again = 0;
     }
     if (performance.now() < this.#again) return;
     this.#again = performance.now() + AGAIN_MS;
-    for (const name of this.#offered) void this.#drivePsk(name).catch((error) => this.#complain(error));
-    if (this.#nextPublicKey !== null) void this.#driveIdentity().catch((error) => this.#complain(error));
-  }
-
-  #complain(error: unknown): void {
-    this.#node.log.warn(`a rotation waits: ${messageOf(error)}`);
+    const complain = (error: unknown): void => this.#node.log.warn(`a rotation waits: ${messageOf(error)}`);
+    for (const name of this.#presharedKeys.offered) void this.#drivePsk(name).catch(complain);
+    if (this.#own.nextPublicKey !== null) void this.#driveIdentity().catch(complain);
   }
 
   /** What changes files and the model, one after the other. */
@@ -156,12 +141,23 @@ export class Rotations implements Disposable {
     return await done;
   }
 
+  /** Drives one thing once at a time. */
+  async #drive(name: string, peer: string, work: () => Promise<RotationReport>): Promise<RotationReport> {
+    if (this.#driven.has(name)) return { peer, state: 'waiting', reason: 'busy' };
+    this.#driven.add(name);
+    try {
+      return await work();
+    } finally {
+      this.#driven.delete(name);
+    }
+  }
+
   // A fresh session.
 
   async #renew(peer: PeerConfig): Promise<RotationAnswer> {
     const { device } = this.#node;
     const before = (await device.traffic(peer.publicKey))?.lastHandshakeMs ?? 0;
-    await this.#change({ publicKey: peer.publicKey, renews: true });
+    await changePeer(this.#node, { publicKey: peer.publicKey, renews: true });
     const isMade = async (): Promise<boolean> =>
       ((await device.traffic(peer.publicKey))?.lastHandshakeMs ?? 0) !== before;
     if (await within(HANDSHAKE_MS, isMade)) return { peers: [{ peer: peer.name, state: 'done' }], file: '' };
@@ -174,108 +170,75 @@ export class Rotations implements Disposable {
 
   async #rotatePsk({ peer: named, prune, cancel }: NodeRequest): Promise<RotationAnswer> {
     const peer = this.#named(named);
-    const secret = this.#secretOf(peer);
+    const file = this.#presharedKeys.secretOf(peer).nextPath;
     if (prune === true || cancel === true) {
-      const report = await this.#next(() => (prune === true ? this.#prunePsk(peer) : this.#cancelPsk(peer)));
-      return { peers: [report], file: secret.nextPath };
+      await this.#next(() => (prune === true ? this.#prunePsk(peer) : this.#cancelPsk(peer)));
+      return { peers: [{ peer: peer.name, state: 'done' }], file };
     }
     await this.#next(async () => {
       this.#refuseBusy(peer);
       const key = generatePresharedKey();
       try {
-        await this.#offerPsk(peer, key);
+        await this.#presharedKeys.accept(peer, key);
       } finally {
         wipe(key);
       }
-      this.#node.log.info(`${peer.name}: a new preshared key is accepted beside the old one`);
     });
-    return { peers: [await this.#drivePsk(peer.name)], file: secret.nextPath };
-  }
-
-  async #offerPsk(peer: PeerConfig, key: Uint8Array): Promise<void> {
-    await this.#secretOf(peer).offer(key);
-    this.#offered.add(peer.name);
-    await this.#change({
-      publicKey: peer.publicKey,
-      otherKeys: { publicKey: peer.publicKey, presharedKey: key },
-    });
+    return { peers: [await this.#drivePsk(peer.name)], file };
   }
 
   /** Takes the rotation with a peer as far as it goes now. */
-  async #drivePsk(name: string): Promise<RotationReport> {
-    if (this.#driven.has(name)) return { peer: name, state: 'waiting', reason: 'busy' };
-    this.#driven.add(name);
-    try {
+  #drivePsk(name: string): Promise<RotationReport> {
+    return this.#drive(`psk ${name}`, name, async () => {
       const peer = this.#node.config.peers.find((one) => one.name === name);
-      const key = peer && (await this.#secretOf(peer).next());
+      const key = peer && (await this.#presharedKeys.next(peer));
       if (peer === undefined || key === null || key === undefined) {
-        this.#offered.delete(name);
+        this.#presharedKeys.forget(name);
         return { peer: name, state: 'done' };
       }
       try {
-        return await this.#drive(peer, 'psk', key, () => this.#settlePsk(peer, key));
+        return await this.#steps.drive(peer, 'psk', key, () =>
+          this.#next(() => this.#presharedKeys.settle(peer, key)),
+        );
       } finally {
         wipe(key);
       }
-    } finally {
-      this.#driven.delete(name);
-    }
+    });
   }
 
-  async #prunePsk(peer: PeerConfig): Promise<RotationReport> {
-    const key = await this.#secretOf(peer).next();
+  async #prunePsk(peer: PeerConfig): Promise<void> {
+    const key = await this.#presharedKeys.next(peer);
     if (key === null) throw nothingUnderWay(peer.name);
     try {
       await this.#refuseUnconfirmed(peer);
-      await this.#settlePsk(peer, key);
+      await this.#presharedKeys.settle(peer, key);
     } finally {
       wipe(key);
     }
-    return { peer: peer.name, state: 'done' };
   }
 
-  async #cancelPsk(peer: PeerConfig): Promise<RotationReport> {
-    const key = await this.#secretOf(peer).next();
+  async #cancelPsk(peer: PeerConfig): Promise<void> {
+    const key = await this.#presharedKeys.next(peer);
     if (key === null) throw nothingUnderWay(peer.name);
     try {
-      await this.#refuseConfirmed(peer);
-      const asked = await this.#ask(peer.publicKey, 'psk', 'cancel', key);
+      if (await this.#steps.isConfirmed(peer.publicKey)) throw confirmed(peer.name);
+      const asked = await this.#steps.ask(peer.publicKey, 'psk', 'cancel', key);
       if (asked?.type === 'refused' && asked.reason !== 'unknown') throw confirmed(peer.name);
-      await this.#dropPsk(peer);
+      await this.#presharedKeys.drop(peer);
     } finally {
       wipe(key);
     }
-    return { peer: peer.name, state: 'done' };
-  }
-
-  async #dropPsk(peer: PeerConfig): Promise<void> {
-    await this.#change({ publicKey: peer.publicKey, settles: 'first' });
-    await this.#secretOf(peer).drop();
-    this.#offered.delete(peer.name);
-  }
-
-  /** The new one takes the place of the old one: on disk, then in the device. */
-  async #settlePsk(peer: PeerConfig, key: Uint8Array): Promise<void> {
-    const secret = this.#secretOf(peer);
-    const { config, log } = this.#node;
-    await secret.settle(key);
-    if (peer.presharedKeyFile === null) {
-      const name = presharedKeyName(config, peer);
-      const written = await writePeerKey(config, peer.name, 'preshared_key_file', name);
-      await this.#node.adopt(withPeer(this.#node.config, written, peer.name));
-    }
-    await this.#change({ publicKey: peer.publicKey, settles: 'other' });
-    await secret.drop();
-    this.#offered.delete(peer.name);
-    log.info(`${peer.name}: the new preshared key is the only one`);
   }
 
   // Our own key pair.
 
   async #rotateIdentity({ prune, cancel, atSeconds }: NodeRequest): Promise<RotationAnswer> {
-    const file = this.#ownSecret().nextPath;
+    const file = this.#own.secret.nextPath;
     if (prune === true) return { peers: await this.#next(() => this.#pruneIdentity()), file };
-    if (cancel === true) return { peers: await this.#next(() => this.#cancelIdentity()), file };
+    if (cancel === true) {
+      await this.#next(() => this.#cancelIdentity());
+      return { peers: [], file };
+    }
     if (typeof atSeconds === 'number') {
       const inSeconds = atSeconds - Date.now() / 1000;
       if (!(inSeconds > 0 && inSeconds < LONGEST_WAIT_SECONDS))
@@ -286,81 +249,49 @@ export class Rotations implements Disposable {
       });
       return { peers: [], file, atSeconds };
     }
-    await this.#next(() => this.#beginIdentity());
-    const publicKey = renderPublicKey(this.#nextPublicKey ?? new Uint8Array());
+    const publicKey = renderPublicKey(await this.#next(() => this.#beginIdentity()));
     return { peers: await this.#driveIdentity(), file, publicKey };
   }
 
-  async #beginIdentity(): Promise<void> {
+  async #beginIdentity(): Promise<Uint8Array> {
     this.#refuseOwnBusy();
-    const { device, log } = this.#node;
-    const key = generatePrivateKey();
-    try {
-      await this.#ownSecret().offer(key);
-      this.#confirmed.clear();
-      this.#nextPublicKey = publicKeyOf(key);
-      await device.change({ nextPrivateKey: key, peers: [] });
-    } finally {
-      wipe(key);
-    }
-    log.info(
-      `a new key pair is answered beside the old one: its public key is ${renderPublicKey(this.#nextPublicKey)}`,
-    );
+    this.#confirmed.clear();
+    return await this.#own.begin();
   }
 
   /** With all peers at once; when all have gone over, the old one goes. */
   async #driveIdentity(): Promise<RotationReport[]> {
-    const key = this.#nextPublicKey;
+    const key = this.#own.nextPublicKey;
     if (key === null) return [];
-    const reports = await Promise.all(this.#node.config.peers.map((peer) => this.#drivePeer(peer, key)));
+    const reports = await Promise.all(
+      this.#node.config.peers.map(async (peer): Promise<RotationReport> => {
+        const { name } = peer;
+        if (this.#confirmed.has(name)) return { peer: name, state: 'done' };
+        return await this.#drive(`identity ${name}`, name, () =>
+          this.#steps.drive(peer, 'identity', key, async () => void this.#confirmed.add(name)),
+        );
+      }),
+    );
     if (reports.every(({ state }) => state === 'done')) {
       await this.#next(async () => {
-        if (this.#nextPublicKey === key) await this.#settleIdentity();
+        if (this.#own.nextPublicKey === key) await this.#settleIdentity();
       });
     }
     return reports;
   }
 
-  async #drivePeer(peer: PeerConfig, key: Uint8Array): Promise<RotationReport> {
-    const { name } = peer;
-    if (this.#confirmed.has(name)) return { peer: name, state: 'done' };
-    const driven = `${name} identity`;
-    if (this.#driven.has(driven)) return { peer: name, state: 'waiting', reason: 'busy' };
-    this.#driven.add(driven);
-    try {
-      return await this.#drive(peer, 'identity', key, async () => void this.#confirmed.add(name));
-    } finally {
-      this.#driven.delete(driven);
-    }
-  }
-
   async #settleIdentity(): Promise<void> {
-    const secret = this.#ownSecret();
-    const key = await secret.next();
-    if (key === null) return;
-    const { device, log } = this.#node;
-    try {
-      await secret.settle(key);
-      await device.change({ adoptsNextKey: true, peers: [] });
-      const publicKey = publicKeyOf(key);
-      const { config } = this.#node;
-      await this.#node.adopt({ ...config, interface: { ...config.interface, publicKey } });
-      await secret.drop();
-      this.#nextPublicKey = null;
-      this.#confirmed.clear();
-      log.info(`the new key pair is the only one: our public key is ${renderPublicKey(publicKey)}`);
-    } finally {
-      wipe(key);
-    }
+    await this.#own.settle();
+    this.#confirmed.clear();
   }
 
   /** The old one goes, also where some peers have not gone over; not where none has. */
   async #pruneIdentity(): Promise<RotationReport[]> {
-    if (this.#nextPublicKey === null) throw nothingUnderWay('our own key pair');
+    if (this.#own.nextPublicKey === null) throw nothingUnderWay('our own key pair');
     const { peers } = this.#node.config;
     const states = await Promise.all(
       peers.map(async ({ name, publicKey }): Promise<RotationReport> => {
-        const hasGone = this.#confirmed.has(name) || (await this.#isMadeWithOther(publicKey));
+        const hasGone = this.#confirmed.has(name) || (await this.#steps.isConfirmed(publicKey));
         return hasGone
           ? { peer: name, state: 'done' }
           : { peer: name, state: 'waiting', reason: 'unconfirmed' };
@@ -379,76 +310,24 @@ export class Rotations implements Disposable {
     return states;
   }
 
-  async #cancelIdentity(): Promise<RotationReport[]> {
-    const scheduled = this.#state.identityAtSeconds !== null;
+  async #cancelIdentity(): Promise<void> {
+    const isScheduled = this.#state.identityAtSeconds !== null;
     await this.#state.schedule(null);
-    const key = this.#nextPublicKey;
+    const key = this.#own.nextPublicKey;
     if (key === null) {
-      if (scheduled) return [];
+      if (isScheduled) return;
       throw nothingUnderWay('our own key pair');
     }
     const { peers } = this.#node.config;
-    for (const peer of peers) {
-      if (this.#confirmed.has(peer.name) || (await this.#isMadeWithOther(peer.publicKey)))
-        throw confirmed(peer.name);
+    for (const { name, publicKey } of peers) {
+      if (this.#confirmed.has(name) || (await this.#steps.isConfirmed(publicKey))) throw confirmed(name);
     }
     const answers = await Promise.all(
-      peers.map((peer) => this.#ask(peer.publicKey, 'identity', 'cancel', key)),
+      peers.map((peer) => this.#steps.ask(peer.publicKey, 'identity', 'cancel', key)),
     );
     const gone = answers.findIndex((answer) => answer?.type === 'refused' && answer.reason !== 'unknown');
     if (gone >= 0) throw confirmed(peers[gone]?.name ?? '');
-    await this.#node.device.change({ nextPrivateKey: new Uint8Array(32), peers: [] });
-    await this.#ownSecret().drop();
-    this.#nextPublicKey = null;
-    return [];
-  }
-
-  // Both sides of a step.
-
-  /** Offer, use, handshake, settle: as far as the other side goes along. `settle` is ours, and comes last. */
-  async #drive(
-    peer: PeerConfig,
-    what: RotatedKey,
-    key: Uint8Array,
-    settle: () => Promise<void>,
-  ): Promise<RotationReport> {
-    const report = (state: RotationReport['state'], reason?: RotationReport['reason']): RotationReport => ({
-      peer: peer.name,
-      state,
-      ...(reason === undefined ? {} : { reason }),
-    });
-    const { publicKey } = peer;
-    const offered = await this.#ask(publicKey, what, 'offer', key);
-    if (offered === null) {
-      // No node of this kind, or not there now: its operator changes it by hand, and then it is seen here.
-      if (!(await this.#isMadeWithOther(publicKey))) return report('waiting', 'silent');
-      await this.#next(settle);
-      return report('done');
-    }
-    if (offered.type === 'refused') return report('waiting', offered.reason === 'busy' ? 'busy' : 'refused');
-    const used = await this.#ask(publicKey, what, 'use', key);
-    if (used?.type !== 'done') return report('waiting', 'unconfirmed');
-    await this.#change({ publicKey, prefersOther: true, renews: true });
-    if (!(await within(HANDSHAKE_MS, () => this.#isMadeWithOther(publicKey))))
-      return report('waiting', 'unconfirmed');
-    const settled = await this.#askUntilDone(publicKey, what, key);
-    if (settled?.type !== 'done') return report('waiting', 'unconfirmed');
-    await this.#next(settle);
-    return report('done');
-  }
-
-  /** The other side has to see the handshake confirmed, too. */
-  async #askUntilDone(publicKey: Uint8Array, what: RotatedKey, key: Uint8Array): Promise<Answer | null> {
-    let answer: Answer | null = null;
-    await within(ANSWER_MS, async () => {
-      answer = await this.#ask(publicKey, what, 'settle', key);
-      return answer?.type !== 'refused' || answer.reason !== 'unconfirmed';
-    });
-    return answer;
-  }
-
-  #ask(publicKey: Uint8Array, what: RotatedKey, step: RotationStep, key: Uint8Array): Promise<Answer | null> {
-    return this.#talks.ask(publicKey, { type: 'rotate', what, step, key }, ANSWER_MS);
+    await this.#own.drop();
   }
 
   /** What the node of a peer asks. */
@@ -459,10 +338,9 @@ export class Rotations implements Disposable {
       return await this.#next(async () => {
         const peer = this.#node.config.peers.find(({ publicKey }) => renderPublicKey(publicKey) === id);
         if (peer === undefined) return refuse('unknown');
-        const reason =
-          question.what === 'psk'
-            ? await this.#answerPsk(peer, question)
-            : await this.#answerKey(peer, question);
+        const keys = question.what === 'psk' ? this.#presharedKeys : this.#peerKeys;
+        const mayOffer = (): boolean => !this.#isBusy(peer) || this.#yieldsTo(peer);
+        const reason = await this.#steps.answer(peer, question, keys, mayOffer);
         return reason === null ? { type: 'done' } : refuse(reason);
       });
     } catch (error) {
@@ -471,82 +349,6 @@ export class Rotations implements Disposable {
     } finally {
       wipe(question.key);
     }
-  }
-
-  async #answerPsk(peer: PeerConfig, { step, key }: RotateQuestion): Promise<Refusal | null> {
-    if (this.#node.device.hasPresharedKey(peer.publicKey, key)) return null; // settled before
-    const next = await this.#secretOf(peer).next();
-    const isOffered = next !== null && Buffer.from(next).equals(key);
-    if (next !== null) wipe(next);
-    switch (step) {
-      case 'offer':
-        if (isOffered) return null;
-        if (this.#isOwnBusy(peer) && !this.#yieldsTo(peer)) return 'busy';
-        await this.#offerPsk(peer, key);
-        return null;
-      case 'use':
-        if (!isOffered) return 'unknown';
-        await this.#change({ publicKey: peer.publicKey, prefersOther: true });
-        return null;
-      case 'settle':
-        if (!isOffered) return 'unknown';
-        if (!(await this.#isMadeWithOther(peer.publicKey))) return 'unconfirmed';
-        await this.#settlePsk(peer, key);
-        return null;
-      case 'cancel':
-        if (!isOffered) return 'unknown';
-        if (await this.#isMadeWithOther(peer.publicKey)) return 'busy';
-        await this.#dropPsk(peer);
-        return null;
-      default:
-        return step satisfies never;
-    }
-  }
-
-  async #answerKey(peer: PeerConfig, { step, key }: RotateQuestion): Promise<Refusal | null> {
-    const text = renderPublicKey(key);
-    if (renderPublicKey(peer.publicKey) === text) return null; // settled before
-    const isOffered = this.#state.peers[peer.name] === text;
-    switch (step) {
-      case 'offer':
-        if (isOffered) return null;
-        if (this.#isTaken(key)) return 'key';
-        if (this.#isOwnBusy(peer) && !this.#yieldsTo(peer)) return 'busy';
-        await this.#state.setNext(peer.name, text);
-        await this.#acceptKey(peer, key);
-        return null;
-      case 'use':
-        if (!isOffered) return 'unknown';
-        await this.#change({ publicKey: peer.publicKey, prefersOther: true });
-        return null;
-      case 'settle':
-        if (!isOffered) return 'unknown';
-        if (!(await this.#isMadeWithOther(peer.publicKey))) return 'unconfirmed';
-        await this.#settleKey(peer, text);
-        return null;
-      case 'cancel':
-        if (!isOffered) return 'unknown';
-        if (await this.#isMadeWithOther(peer.publicKey)) return 'busy';
-        await this.#change({ publicKey: peer.publicKey, settles: 'first' });
-        await this.#state.setNext(peer.name, null);
-        return null;
-      default:
-        return step satisfies never;
-    }
-  }
-
-  async #acceptKey(peer: PeerConfig, key: Uint8Array): Promise<void> {
-    const presharedKey = this.#node.device.peer(peer.publicKey)?.presharedKey;
-    await this.#change({ publicKey: peer.publicKey, otherKeys: { publicKey: key, presharedKey } });
-  }
-
-  /** The user's file first: what it says counts after a crash. */
-  async #settleKey(peer: PeerConfig, publicKey: string): Promise<void> {
-    const written = await writePeerKey(this.#node.config, peer.name, 'public_key', publicKey);
-    await this.#change({ publicKey: peer.publicKey, settles: 'other' });
-    await this.#node.adopt(withPeer(this.#node.config, written, peer.name));
-    await this.#state.setNext(peer.name, null);
-    this.#node.log.info(`${peer.name} has another key pair: its public key is ${publicKey}`);
   }
 
   // What stands in the way.
@@ -560,12 +362,13 @@ export class Rotations implements Disposable {
   }
 
   /** Whether a rotation with a peer, or of our own key pair, is under way. */
-  #isOwnBusy({ name }: PeerConfig): boolean {
-    return this.#offered.has(name) || this.#state.peers[name] !== undefined || this.#nextPublicKey !== null;
+  #isBusy({ name }: PeerConfig): boolean {
+    const isWithPeer = this.#presharedKeys.offered.has(name) || this.#state.peers[name] !== undefined;
+    return isWithPeer || this.#own.nextPublicKey !== null;
   }
 
   #refuseBusy(peer: PeerConfig): void {
-    if (!this.#isOwnBusy(peer)) return;
+    if (!this.#isBusy(peer)) return;
     throw new NodeError('ERR_ROTATE_BUSY', `a rotation with ${renderName(peer.name)} is under way already`, {
       hint: 'it goes on by itself; --prune ends it where the new key works, --cancel where it was not used yet',
     });
@@ -573,29 +376,20 @@ export class Rotations implements Disposable {
 
   #refuseOwnBusy(): void {
     const { peers } = this.#node.config;
-    const busy = peers.find((peer) => this.#isOwnBusy(peer));
+    const busy = peers.find((peer) => this.#isBusy(peer));
     if (busy !== undefined) this.#refuseBusy(busy);
-    if (this.#nextPublicKey !== null)
+    if (this.#own.nextPublicKey !== null)
       throw new NodeError('ERR_ROTATE_BUSY', 'our key pair is being changed already');
   }
 
   /** Both began at once: the smaller public key wins, and the other side takes what it is offered. */
   #yieldsTo(peer: PeerConfig): boolean {
-    if (this.#nextPublicKey === null && !this.#offered.has(peer.name)) return false;
+    if (this.#own.nextPublicKey === null && !this.#presharedKeys.offered.has(peer.name)) return false;
     return Buffer.compare(peer.publicKey, this.#node.config.interface.publicKey) < 0;
   }
 
-  #isTaken(key: Uint8Array): boolean {
-    const { config, device } = this.#node;
-    const text = renderPublicKey(key);
-    const isOwn = [config.interface.publicKey, this.#nextPublicKey].some(
-      (own) => own !== null && renderPublicKey(own) === text,
-    );
-    return isOwn || device.peer(key) !== undefined || key.every((byte) => byte === 0);
-  }
-
   async #refuseUnconfirmed({ name, publicKey }: PeerConfig): Promise<void> {
-    if (await this.#isMadeWithOther(publicKey)) return;
+    if (await this.#steps.isConfirmed(publicKey)) return;
     throw new NodeError(
       'ERR_ROTATE_UNCONFIRMED',
       `no handshake with ${renderName(name)} was made with the new key: the old one is the last that works`,
@@ -604,37 +398,17 @@ export class Rotations implements Disposable {
       },
     );
   }
-
-  async #refuseConfirmed({ name, publicKey }: PeerConfig): Promise<void> {
-    if (await this.#isMadeWithOther(publicKey)) throw confirmed(name);
-  }
-
-  async #isMadeWithOther(publicKey: Uint8Array): Promise<boolean> {
-    return (await this.#node.device.traffic(publicKey))?.isMadeWithOther === true;
-  }
-
-  async #change(change: Omit<PeerChange, 'allowedIps' | 'updateOnly'>): Promise<void> {
-    await this.#node.device.change({ peers: [{ ...change, updateOnly: true, allowedIps: [] }] });
-  }
-
-  #secretOf(peer: PeerConfig): SecretFile {
-    return new SecretFile(presharedKeyPath(this.#node.config, peer));
-  }
-
-  #ownSecret(): SecretFile {
-    const config: NodeConfig = this.#node.config;
-    return new SecretFile(config.interface.privateKeyFile);
-  }
 }
 
-/** Looks until it is so, or the time is over. */
-async function within(ms: number, isSo: () => Promise<boolean>): Promise<boolean> {
-  const end = performance.now() + ms;
-  for (;;) {
-    if (await isSo()) return true;
-    if (performance.now() >= end) return false;
-    await delay(POLL_MS);
-  }
+function scheduled(atSeconds: number): RotationStatus {
+  return {
+    what: 'identity',
+    peer: null,
+    state: 'scheduled',
+    generation: null,
+    sinceSeconds: atSeconds,
+    unconfirmed: [],
+  };
 }
 
 function nothingUnderWay(what: string): NodeError {

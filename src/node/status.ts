@@ -10,6 +10,7 @@ import type {
   NodeStatus,
   PeerStatus,
   PolicyStatus,
+  RotationStatus,
 } from '../control/target.ts';
 import type { PeerTraffic } from '../control/uapi/device.ts';
 import { type ModelPeer, type PeerKey, peerKey } from '../control/uapi/model.ts';
@@ -28,6 +29,8 @@ export interface NodeFacts {
   readonly names: NamesStatus | null;
   /** Those that a file names. */
   readonly peers: ReadonlyMap<PeerKey, PeerConfig>;
+  /** Keys that are being changed; it is told whether a peer uses the new one. */
+  readonly rotations: (isConfirmed: (publicKey: Uint8Array) => boolean) => readonly RotationStatus[];
   /** Those that are no peers of a user: the one-time keys of invites. */
   readonly isHidden: (publicKey: Uint8Array) => boolean;
 }
@@ -59,6 +62,9 @@ export async function nodeStatus(device: Device, facts: NodeFacts): Promise<Node
     hostRules: facts.hostRules,
     policy: facts.policy,
     names: facts.names,
+    rotations: facts.rotations(
+      (publicKey) => own.traffic(device.peer(publicKey)?.id ?? -1)?.isMadeWithOther === true,
+    ),
     peers,
     drops: Object.fromEntries(
       Array.from(counters?.drops ?? [], ([reason, count]) => [reason, String(count)]),

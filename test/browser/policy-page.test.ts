@@ -1,6 +1,5 @@
 // The page of `policy matrix` as a reader's browser shows it: whole, quiet, and with text that stands out.
 
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,23 +8,15 @@ import { type Browser, chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { renderPolicyPage } from '../../src/cli/policy-page.ts';
 import type { Cell, Matrix } from '../../src/policy/matrix.ts';
+import { findChromium } from '../support/browser.ts';
 
-const CHROMIUM =
-  ['chromium', 'chromium-browser', 'google-chrome'].map(find).find((path) => path !== '') ?? '';
+const CHROMIUM = findChromium();
 const HOSTILE = `"'><script>document.title='run'</script><img src="https://example.org/x.png">.yaml`;
 
-if (CHROMIUM === '') {
+if (CHROMIUM === null) {
   process.stderr.write(
     'skipped: the page of a policy in a browser: no Chromium (Debian: apt-get install chromium)\n',
   );
-}
-
-function find(program: string): string {
-  try {
-    return execFileSync('which', [program], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
-  } catch {
-    return '';
-  }
 }
 
 /** Thirty peers with names as long as they may be, and every kind of cell. */
@@ -52,7 +43,7 @@ const folder = mkdtempSync(join(tmpdir(), 'ringfence-policy-'));
 let browser: Browser;
 
 beforeAll(async () => {
-  if (CHROMIUM === '') return;
+  if (CHROMIUM === null) return;
   writeFileSync(join(folder, 'page.html'), renderPolicyPage(HOSTILE, matrix()));
   browser = await chromium.launch({
     executablePath: CHROMIUM,
@@ -83,7 +74,7 @@ const looks = [375, 1280].flatMap((width) =>
   (['light', 'dark'] as const).map((colorScheme) => ({ width, colorScheme })),
 );
 
-describe.skipIf(CHROMIUM === '')('the policy in a browser', () => {
+describe.skipIf(CHROMIUM === null)('the policy in a browser', () => {
   test.each(looks)('$width wide, $colorScheme', async ({ width, colorScheme }) => {
     const page = await browser.newPage({ viewport: { width, height: 800 }, colorScheme });
     const address = pathToFileURL(join(folder, 'page.html')).href;

@@ -1,7 +1,6 @@
 // The report as a reader's browser shows it: every plot is there, nothing sticks out, nothing is loaded, nothing is run.
 // Chromium opens the file itself, as it would one that was sent by mail.
 
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,22 +9,14 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { renderReport } from '../../src/bench/report/report.ts';
 import { placesOf, type Result } from '../../src/bench/result.ts';
+import { findChromium } from '../support/browser.ts';
 import { madeUpResult } from '../support/made-up-result.ts';
 
-const CHROMIUM =
-  ['chromium', 'chromium-browser', 'google-chrome'].map(find).find((path) => path !== '') ?? '';
+const CHROMIUM = findChromium();
 const HOSTILE = `"'><script>document.title='run'</script><img src="https://example.org/x.png" onerror="document.title='run'">`;
 
-if (CHROMIUM === '') {
+if (CHROMIUM === null) {
   process.stderr.write('skipped: the report in a browser: no Chromium (Debian: apt-get install chromium)\n');
-}
-
-function find(program: string): string {
-  try {
-    return execFileSync('which', [program], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
-  } catch {
-    return '';
-  }
 }
 
 /** Every foreign word of a result is an attack, and as long as a line. */
@@ -47,7 +38,7 @@ const folder = mkdtempSync(join(tmpdir(), 'ringfence-report-'));
 let browser: Browser;
 
 beforeAll(async () => {
-  if (CHROMIUM === '') return;
+  if (CHROMIUM === null) return;
   for (const [name, result] of Object.entries(RESULTS)) {
     writeFileSync(join(folder, `${name}.html`), await renderReport(result));
   }
@@ -101,7 +92,7 @@ const looks: readonly Look[] = Object.keys(RESULTS).flatMap((name) =>
   ),
 );
 
-describe.skipIf(CHROMIUM === '')('the report in a browser', () => {
+describe.skipIf(CHROMIUM === null)('the report in a browser', () => {
   test.each(looks)('$name, $width wide, $colorScheme: whole, and quiet', async (look) => {
     await using opened = await open(look);
     const { page, requests, complaints } = opened;

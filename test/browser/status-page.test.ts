@@ -1,14 +1,14 @@
 // The status page of a node that runs, with a thousand peers, as a browser shows it: whole, quiet, quick, and read-only.
 
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { History } from '../../src/control/history.ts';
 import { renderStatusPage } from '../../src/control/status-page.ts';
+import { findChromium, launchBrowser } from '../support/browser.ts';
 import { until } from '../support/deadline.ts';
 import { generateKeyPair } from '../support/keys.ts';
 import {
@@ -23,25 +23,16 @@ import { OVERLAY } from '../support/node-process.ts';
 import { type Pair, startPair } from '../support/pair.ts';
 import { ping } from '../support/traffic.ts';
 
-const CHROMIUM =
-  ['chromium', 'chromium-browser', 'google-chrome'].map(find).find((path) => path !== '') ?? '';
+const HAS_CHROMIUM = findChromium() !== null;
 const ADDRESS = 'http://127.0.0.1:9586/';
 const PEERS = 1_000;
 /** Where a look at the page is kept, for whoever asks for one. */
 const SCREENSHOTS = process.env['RINGFENCE_TEST_SCREENSHOTS'];
 
-if (CHROMIUM === '') {
+if (!HAS_CHROMIUM) {
   process.stderr.write(
     'skipped: the status page in a browser: no Chromium (Debian: apt-get install chromium)\n',
   );
-}
-
-function find(program: string): string {
-  try {
-    return execFileSync('which', [program], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
-  } catch {
-    return '';
-  }
 }
 
 async function keepLook(page: Page, name: string): Promise<void> {
@@ -54,7 +45,7 @@ let pair: Pair;
 let browser: Browser;
 
 beforeAll(async () => {
-  if (CHROMIUM === '') return;
+  if (!HAS_CHROMIUM) return;
   pair = await startPair({
     names: { left: 'page-l', right: 'page-r' },
     metrics: { left: { listen: '127.0.0.1:9586' } },
@@ -69,25 +60,7 @@ beforeAll(async () => {
   await left.command('reload');
   await ping(net.left, OVERLAY.right.v4);
   await ping(net.left, '10.10.0.1', { count: 1, waitMs: 10 }); // to a peer that is nowhere: a dropped packet
-  // The browser looks from where the node is: it serves its loopback address.
-  const wrapper = join(directory, 'chromium');
-  writeFileSync(
-    wrapper,
-    `#!/bin/sh\nexec nsenter --net=/run/netns/${net.left.namespace} -- ${CHROMIUM} "$@"\n`,
-    {
-      mode: 0o755,
-    },
-  );
-  browser = await chromium.launch({
-    executablePath: wrapper,
-    chromiumSandbox: false, // it refuses to run as root, and the pages are ours
-    args: [
-      '--disable-gpu',
-      '--disable-quic',
-      '--disable-background-networking',
-      '--disable-component-update',
-    ],
-  });
+  browser = await launchBrowser(net.left, directory);
 });
 
 afterAll(async () => {
@@ -95,7 +68,7 @@ afterAll(async () => {
   await pair?.[Symbol.asyncDispose]();
 });
 
-describe.skipIf(CHROMIUM === '')('the status page in a browser', () => {
+describe.skipIf(!HAS_CHROMIUM)('the status page in a browser', () => {
   test.each([
     { width: 1280, colorScheme: 'light' },
     { width: 375, colorScheme: 'dark' },

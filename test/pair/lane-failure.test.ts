@@ -24,6 +24,7 @@ test('a trap restarts the lane: addresses, routes and policy stay, and traffic w
   const files = await writePair(scratch.path, {
     left: { host: net.left, addresses: OVERLAY.left.addresses },
     right: { host: net.right, addresses: OVERLAY.right.addresses },
+    initiators: ['right'], // the left node learns where the right one is from its handshake only
   });
   const { file, configFile } = files.left;
   const peers = { right: { ...file.peers['right'], allow: [{ to: 'self', ports: ['icmp'] }] } };
@@ -31,7 +32,7 @@ test('a trap restarts the lane: addresses, routes and policy stay, and traffic w
   const trapFile = join(scratch.path, 'trap');
   await using left = await NodeProcess.start(net.left, files.left, {
     program: PROGRAM,
-    env: { TRAP_FILE: trapFile },
+    env: { TRAP_FILE: trapFile, LOG_LEVEL: 'debug' },
   });
   await using right = await NodeProcess.start(net.right, files.right);
 
@@ -48,6 +49,8 @@ test('a trap restarts the lane: addresses, routes and policy stay, and traffic w
     await until(async () => (await denied()) > 50, 20_000, 'packets are denied');
     const from = left.process.lines.length;
     expect(await ping(net.right, OVERLAY.left.v4, { waitMs: 5_000 })).toMatchObject({ received: 3 });
+    // Nobody has asked for a status: within seconds of its handshake it is known where to look after a restart.
+    if (restarts === 1) await left.process.line(/the peer .* is at 198\.51\.100\.10:51820 now/, 20_000);
     expect((await left.status()).lane).toMatchObject({ state: 'running', restarts: restarts - 1 });
     const before = await networkState(net.left);
 

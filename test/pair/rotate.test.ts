@@ -152,6 +152,7 @@ describe.concurrent('rotation', () => {
       code: 0,
       said: expect.stringContaining('changes at'),
     });
+    expect((await left.status()).rotations).toMatchObject([{ what: 'identity', state: 'scheduled' }]);
     expect(await rotate(left, 'identity', '--cancel')).toEqual({
       code: 0,
       said: expect.stringContaining('stays what it was'),
@@ -211,6 +212,8 @@ describe.concurrent('rotation', () => {
     expect(code, said).toBe(0);
     expect(said).toMatch(/two runs no ringfence, or is not there now/);
     const publicKey = /public key of this node is (\S+)/.exec(said)?.[1];
+    const [pending] = (await hub.status()).rotations;
+    expect(pending).toMatchObject({ what: 'identity', peer: null, generation: 1, unconfirmed: ['two'] });
     expect((await one.peer('hub')).publicKey).toBe(publicKey);
     expect((await hub.status()).interface.publicKey, 'both are answered').toBe(keys.hub.publicKey);
     expect((await ping(hosts.one, address.hub)).received).toBe(3);
@@ -264,6 +267,12 @@ describe.concurrent('rotation', () => {
 
     const begun = await rotate(left, 'psk', 'go');
     expect(begun.said).toMatch(/go runs no ringfence.*set its PresharedKey .* to what is in .*go\.psk\.next/);
+    const [pending] = (await left.status()).rotations;
+    expect(pending).toMatchObject({ what: 'psk', peer: 'go', state: 'offered', unconfirmed: ['go'] });
+    expect(pending).toMatchObject({ generation: 1, sinceSeconds: expect.any(Number) });
+    expect(await left.command('status')).toMatch(
+      /rotation +preshared key with go, generation 1: both keys accepted for \d+ s, the new one not used yet by go/,
+    );
     expect((await rotate(left, 'psk', 'go')).said).toContain('ERR_ROTATE_BUSY');
     expect(await rotate(left, 'psk', 'go', '--prune')).toEqual({
       code: 1,
@@ -277,6 +286,7 @@ describe.concurrent('rotation', () => {
     expect(pruned.said).toMatch(/have another preshared key|ERR_ROTATE_NONE/); // or it has gone by itself meanwhile
     expect(await filesOf(left)).not.toContain('go.psk.next');
     expect(await fileOf(left, 'go.psk')).not.toBe(`${psk}\n`);
+    expect((await left.status()).rotations).toEqual([]);
 
     const identity = await rotate(left, 'identity');
     const publicKey = /public key of this node is (\S+)/.exec(identity.said)?.[1] ?? '';

@@ -38,6 +38,7 @@ export function nodeStatusOf(peers: readonly PeerStatus[]): NodeStatus {
     hostRules: null,
     policy: null,
     names: null,
+    rotations: [],
     peers,
     drops: {},
     faults: {},

@@ -58,6 +58,7 @@ function node(name: string, peers: readonly PeerStatus[]): NodeStatus {
     peers,
     drops: { 'bad-tag': '2', 'no-route': '0' },
     names: null,
+    rotations: [],
     faults: { 'sendmmsg ENETUNREACH': 3 },
   };
 }

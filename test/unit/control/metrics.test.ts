@@ -25,6 +25,7 @@ const STATUS: NodeStatus = {
   lane: { state: 'restarting', restarts: 2, lastFailure: 'a trap', asksCookiesOf: 'everyone' },
   hostRules: null,
   policy: null,
+  rotations: [],
   peers: [
     {
       name: 'alice',

@@ -57,13 +57,23 @@ test('every word of a status is text on the page', () => {
     faults: { [HOSTILE]: 1 },
     lane: { state: 'restarting', restarts: 2, lastFailure: HOSTILE, asksCookiesOf: 'everyone' },
     policy: policyStatusOf([deniedOf(HOSTILE, HOSTILE, 1)]),
+    rotations: [
+      {
+        what: 'psk',
+        peer: HOSTILE,
+        state: 'offered',
+        generation: 3,
+        sinceSeconds: 0,
+        unconfirmed: [HOSTILE],
+      },
+    ],
   };
   history.take(status, 0);
   history.take(status, 5_000);
   const { body } = renderStatusPage(status, history, { file: HOSTILE, matrix: matrixOf([HOSTILE]) });
   expect(body).not.toContain('<script');
   expect(body).not.toContain('<img');
-  expect(body.match(/&lt;script&gt;/g)).toHaveLength(10);
+  expect(body.match(/&lt;script&gt;/g)).toHaveLength(12);
 });
 
 test('what the policy denied is told by row, and what it lets whom reach, or how to ask', () => {
@@ -100,3 +110,30 @@ test.each([
   [125, '1.00 kbit/s'],
   [12_500_000, '100 Mbit/s'],
 ])('%s bytes a second are %s', (bytes, text) => expect(renderRate(bytes)).toBe(text));
+
+test('a key that is being changed is on the page, with whom it waits for', () => {
+  const sinceSeconds = Math.floor(Date.now() / 1000) - 60;
+  const unconfirmed = Array.from({ length: 7 }, (_, i) => `peer-${i}`);
+  const status: NodeStatus = {
+    ...nodeStatusOf([]),
+    rotations: [
+      {
+        what: 'identity',
+        peer: null,
+        state: 'scheduled',
+        generation: null,
+        sinceSeconds: 1_800_000_000,
+        unconfirmed: [],
+      },
+      { what: 'identity', peer: null, state: 'offered', generation: 2, sinceSeconds, unconfirmed },
+      { what: 'peer', peer: 'bob', state: 'confirmed', generation: 1, sinceSeconds: null, unconfirmed: [] },
+    ],
+  };
+  const page = renderStatusPage(status, new History(), null).body;
+  for (const line of [
+    'key pair of this node: begins at 2027-01-15T08:00:00.000Z',
+    'key pair of this node, generation 2: both keys accepted for 60 s, the new one not used yet by peer-0, peer-1, peer-2, peer-3, peer-4 and 2 more',
+    'key pair of bob, generation 1: both keys accepted, the new one is used, and the old one goes',
+  ])
+    expect(page).toContain(line);
+});

@@ -60,7 +60,12 @@ test('what is no secret outlives a restart, and a file that says nothing sensibl
   await state.setNext('carol', 'another');
   await state.schedule(1_800_000_000);
   await state.setNext('bob', null);
+  expect(await state.begin({ what: 'psk', peer: 'bob' })).toMatchObject({ generation: 1 });
+  const { sinceSeconds } = await state.begin({ what: 'psk', peer: 'bob' });
+  expect(sinceSeconds).toBeGreaterThan(1_700_000_000);
   const again = RotationState.open('rf0', log);
+  expect(again.begun({ what: 'psk', peer: 'bob' })).toEqual({ generation: 2, sinceSeconds });
+  expect(again.begun({ what: 'peer', peer: 'bob' })).toBeUndefined();
   expect([again.peers, again.identityAtSeconds]).toEqual([{ carol: 'another' }, 1_800_000_000]);
   expect(warnings).toEqual([]);
   for (const text of ['', '{', '[]', 'null']) {
