@@ -32,9 +32,11 @@ export function registerDiff(program: Command): void {
     .summary('show what a reload would change')
     .description('Compares FILE with the running node of its interface, and changes nothing.')
     .argument('<file>', 'a configuration, such as ringfence.yaml')
+    .option('--interface <iface>', 'the node to compare with, where FILE gives it another interface')
     .option('--json', 'print JSON')
-    .action(async (file: string, options: { json?: boolean }) => {
-      const { name } = loadConfig(file).interface; // what is wrong with it is said here, with its places
+    .action(async (file: string, options: { interface?: string; json?: boolean }) => {
+      const config = loadConfig(file); // what is wrong with it is said here, with its places
+      const name = options.interface ?? config.interface.name;
       const request = { request: 'diff', file: resolve(file) };
       const changes = await askRunning<readonly ConfigChange[]>(name, request);
       print(changes, options.json === true, `${name} is as ${file} says`);

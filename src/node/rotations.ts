@@ -86,13 +86,14 @@ export class Rotations implements Disposable {
   /** What is under way, and what is to come. @param isConfirmed of a peer: whether it uses the new key */
   status(isConfirmed: (publicKey: Uint8Array) => boolean): RotationStatus[] {
     const { peers } = this.#node.config;
-    const known = new Map(peers.map((peer) => [peer.name, peer]));
-    const withPeers = (what: 'psk' | 'peer', names: Iterable<string>): RotationStatus[] =>
-      [...names].flatMap((name) => {
-        const peer = known.get(name);
-        if (peer === undefined) return [];
-        return [this.#statusOf({ what, peer: name }, isConfirmed(peer.publicKey) ? [] : [name])];
-      });
+    const withPeers = (what: 'psk' | 'peer', names: ReadonlySet<string>): RotationStatus[] =>
+      names.size === 0
+        ? [] // of thousands of peers, most of the time
+        : peers
+            .filter(({ name }) => names.has(name))
+            .map(({ name, publicKey }) =>
+              this.#statusOf({ what, peer: name }, isConfirmed(publicKey) ? [] : [name]),
+            );
     const unconfirmed = (): string[] =>
       peers
         .filter(({ name, publicKey }) => !this.#confirmed.has(name) && !isConfirmed(publicKey))
@@ -102,7 +103,7 @@ export class Rotations implements Disposable {
       ...(identityAtSeconds === null ? [] : [scheduled(identityAtSeconds)]),
       ...(this.#own.nextPublicKey === null ? [] : [this.#statusOf({ what: 'identity' }, unconfirmed())]),
       ...withPeers('psk', this.#presharedKeys.offered),
-      ...withPeers('peer', Object.keys(this.#state.peers)),
+      ...withPeers('peer', new Set(Object.keys(this.#state.peers))),
     ];
   }
 

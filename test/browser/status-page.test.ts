@@ -21,7 +21,7 @@ import {
 } from '../support/made-up-status.ts';
 import { OVERLAY } from '../support/node-process.ts';
 import { type Pair, startPair } from '../support/pair.ts';
-import { ping } from '../support/traffic.ts';
+import { ping, sendDatagrams } from '../support/traffic.ts';
 
 const HAS_CHROMIUM = findChromium() !== null;
 const ADDRESS = 'http://127.0.0.1:9586/';
@@ -146,6 +146,38 @@ describe.skipIf(!HAS_CHROMIUM)('the status page in a browser', () => {
     expect(await page.locator('script, img, link, iframe, form, [style], [onerror]').count()).toBe(0);
     expect(heard).toEqual([]);
     await keepLook(page, `policy-${width}-${colorScheme}.png`);
+    await page.close();
+  });
+
+  test('a policy in force: what a packet was denied by is on the page, and who may reach what', async () => {
+    const { left, net } = pair;
+    const { file, configFile } = left.files;
+    const { 'page-r': peer } = file.peers;
+    const rows = { allow: [{ to: 'self', ports: ['tcp/443'] }], deny: [{ to: 'self', ports: ['udp/53'] }] };
+    const peers = { 'page-r': { ...peer, ...rows } };
+    writeFileSync(configFile, stringify({ ...file, peers, firewall: { version: 1 } }));
+    await left.command('reload');
+    await left.command('rotate', 'identity', '--at', '+1h');
+    expect(await ping(net.right, OVERLAY.left.v4, { waitMs: 300 })).toMatchObject({ received: 0 });
+    await using _sent = await sendDatagrams(net.right, OVERLAY.left.v4, 53, [new Uint8Array(20)]);
+    const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+    const denied = page.locator('table.denied tbody tr');
+    const shown = async (): Promise<boolean> => {
+      await page.goto(ADDRESS);
+      return (await denied.count()) === 2;
+    };
+    await until(shown, 30_000, 'both rows that deny');
+    const texts = (await denied.allInnerTexts()).sort();
+    expect(texts).toEqual([
+      expect.stringMatching(/^no row allows it\s+default\s+page-r\s+\d+$/),
+      expect.stringMatching(/^peers\.page-r\.deny\[0\]\s+.*ringfence\.yaml:\d+:\d+\s+deny\s+page-r\s+1$/s),
+    ]);
+    const reasons = page.locator('section', { hasText: 'Dropped packets' }).locator('tbody tr');
+    expect((await reasons.allInnerTexts()).join('\n')).toMatch(/^policy\s+\d+\s.*\d+$/m);
+    expect(await page.locator('.matrix tbody tr').count()).toBe(2);
+    expect(await page.locator('.matrix').innerText()).toContain('tcp/443');
+    expect(await page.getByText('key pair of this node: begins at').count()).toBe(1);
+    await keepLook(page, 'policy-live.png');
     await page.close();
   });
 

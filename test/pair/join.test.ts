@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { askStatus } from '../../src/control/node-socket.ts';
+import { decodeKey, renderPublicKey } from '../../src/config/key.ts';
+import { readKeyFile } from '../../src/config/key-file.ts';
+import { askNode, askStatus } from '../../src/control/node-socket.ts';
+import { sealRequest } from '../../src/join/request-file.ts';
 import { until } from '../support/deadline.ts';
 import { generateKeyPair } from '../support/keys.ts';
 import { type NodeFiles, NodeProcess, RINGFENCE, Scratch, writeNode } from '../support/node-process.ts';
@@ -268,6 +271,34 @@ describe.concurrent('one beside the other', () => {
     expect((await ping(net.right, '10.9.0.1', { count: 1 })).received).toBe(1);
     await ivan.down();
   });
+
+  test.each(['accept', 'revoke'] as const)(
+    'taken in and taken back at once, %s first: one wins, the other is told',
+    async (first) => {
+      const name = `one-of-two-${first}`;
+      const ask = (request: string, fields: object) =>
+        askNode(left.files.runDirectory, left.interfaceName, { request, name, ...fields });
+      await ask('invite', { kind: 'hand', seconds: 600 });
+      const presharedKey = readKeyFile(join(left.files.directory, `${name}.psk`));
+      if (!presharedKey.ok) throw new Error(presharedKey.problem);
+      const publicKey = decodeKey(Buffer.from(generateKeyPair().publicKey)) ?? new Uint8Array();
+      const { seal } = sealRequest(name, publicKey, presharedKey.key);
+      const accept = () => ask('accept-join', { publicKey: renderPublicKey(publicKey), seal });
+      const revoke = () => ask('revoke-invite', {});
+      const begun = first === 'accept' ? [accept(), revoke()] : [revoke(), accept()];
+      const ends = await Promise.allSettled(begun);
+      const [accepted, revoked] = first === 'accept' ? ends : ends.toReversed();
+      const hasJoined = accepted?.status === 'fulfilled';
+      expect(revoked?.status).toBe(hasJoined ? 'rejected' : 'fulfilled');
+      const told = [accepted, revoked].flatMap((end) =>
+        end?.status === 'rejected' ? [end.reason.code] : [],
+      );
+      expect(told).toEqual([hasJoined ? 'ERR_JOIN_NAME' : 'ERR_JOIN_REVOKED']);
+      const { peers } = parse(await configText());
+      expect(Object.hasOwn(peers, name)).toBe(hasJoined);
+      expect((await left.status()).peers.some((peer) => peer.name === name)).toBe(hasJoined);
+    },
+  );
 
   test('for a phone: a plain configuration, and its QR code', async () => {
     const file = join(scratch.path, 'phone.conf');

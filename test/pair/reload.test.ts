@@ -193,6 +193,12 @@ test('what needs a restart is refused at its place; of two at once, one is told'
   );
   expect(await pair.left.command('diff', pair.left.files.configFile)).toContain('(needs a restart)');
   expect((await pair.left.status()).interface.mtu).toBe(1420);
+  await write({ ...first, interface: { ...first.interface, name: 'rf-other' } });
+  await expect(pair.left.command('reload', pair.left.interfaceName)).rejects.toThrow(
+    /ringfence\.yaml:\d+:\d+: interface\.name: a running node cannot take this.*ERR_CONFIG_RESTART/,
+  );
+  const named = ['diff', pair.left.files.configFile, '--interface', pair.left.interfaceName];
+  expect(await pair.left.command(...named)).toBe('interface.name: rf-left → rf-other (needs a restart)');
   await write({ ...first, interface: { ...first.interface, mtu: 1300 } });
   // Both questions are there when the node looks: it was stopped while they were put.
   const { pid } = await pair.left.status();

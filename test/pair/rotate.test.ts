@@ -134,6 +134,21 @@ describe.concurrent('rotation', () => {
     expect(await fileOf(left, 'twright.psk')).toBe(await fileOf(right, 'twleft.psk'));
     expect(parse(await fileOf(left, 'ringfence.yaml')).peers.twright.preshared_key_file).toBe('twright.psk');
     expect((await ping(net.left, OVERLAY.right.v4)).received).toBe(3);
+    // A rotation writes the file that a reload reads: none ever sees the one without the other.
+    for (let round = 0; round < 3; round++) {
+      let isOver = false;
+      const { files, interfaceName } = right;
+      const rotating = askNode<RotationAnswer>(files.runDirectory, interfaceName, {
+        request: 'rotate-identity',
+      }).finally(() => {
+        isOver = true;
+      });
+      while (!isOver) {
+        const reload = { request: 'reload' };
+        expect(await askNode(left.files.runDirectory, left.interfaceName, reload)).toEqual([]);
+      }
+      expect((await rotating)?.peers).toEqual([{ peer: 'twleft', state: 'done' }]);
+    }
     // At the very same moment: both have a key of their own on disk before either hears of the other's.
     await Promise.all([left.process.stop('SIGKILL'), right.process.stop('SIGKILL')]);
     const offered = [generatePresharedKey(), generatePresharedKey()];

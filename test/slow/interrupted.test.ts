@@ -1,12 +1,13 @@
-// Killed at every write of a rotation, on either side, and of a join: after the restart both sides talk, each has one key or
-// both, and what was begun is finished without anybody asking.
+// Killed at every write of a rotation, on either side, of a join and of a reload: after the restart both sides talk, each has one
+// key or both, what was begun is finished without anybody asking, and a host is as the file says that the node finds.
 
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { askNode } from '../../src/control/node-socket.ts';
 import { until } from '../support/deadline.ts';
+import { networkState } from '../support/host-state.ts';
 import { generateKeyPair } from '../support/keys.ts';
 import { KillAtWrite } from '../support/kill-at-write.ts';
 import { NodeProcess, OVERLAY, RINGFENCE, Scratch, writeNode, writePair } from '../support/node-process.ts';
@@ -125,9 +126,9 @@ describe.concurrent.each([
       await pair.talks(victim);
       await until(() => pair.isSettled(), 60_000, `both to be settled after a kill at write ${write}`);
       await pair.talks(victim);
-      // Killed before anything was on disk, nothing was begun; from then on it is finished.
+      // Killed before the new key was on disk, nothing was begun; from then on it is finished. The count comes first: four writes.
       const after = await pair.read('left', kind === 'psk' ? 'peer.psk' : 'node.key');
-      if (write > 4 && victim === 'left') expect(after, `killed at write ${write}`).not.toBe(before);
+      if (write > 9 && victim === 'left') expect(after, `killed at write ${write}`).not.toBe(before);
     }
     expect(kills, 'kills').toBeGreaterThan(6);
   }, 180_000);
@@ -255,3 +256,70 @@ describe.concurrent('join', () => {
     }
   }, 180_000);
 });
+
+/** What a reload changes of a host: addresses, routes, a default route with its rules and tables, the MTU. */
+function reloadable(peer: string, isOther: boolean) {
+  return {
+    interface: {
+      name: 'rf-kreload',
+      private_key_file: 'node.key',
+      addresses: isOther ? ['10.9.0.1/24', '10.44.0.1/16'] : OVERLAY.left.addresses,
+      listen_port: isOther ? 51_821 : 51_820,
+      mtu: isOther ? 1_300 : 1_400,
+    },
+    peers: {
+      far: {
+        public_key: peer,
+        addresses: ['10.9.0.2'],
+        routes: isOther ? ['0.0.0.0/0', '10.78.0.0/16'] : ['10.77.0.0/16'],
+        endpoints: ['192.0.2.7:51820'],
+      },
+    },
+  };
+}
+
+test('a reload is killed at every write and before every command it runs: the host is as the file says afterwards', async () => {
+  await using scratch = await Scratch.create();
+  await using net = await routed(1500, { left: 'kreload', right: 'kidle' });
+  const host = net.left;
+  const killer = await KillAtWrite.build(scratch.path);
+  const far = generateKeyPair().publicKey;
+  const files = await writeNode(join(scratch.path, 'node'), generateKeyPair(), reloadable(far, false));
+  const write = (isOther: boolean) => writeFile(files.configFile, stringify(reloadable(far, isOther)));
+  const env = { RINGFENCE_STATE_DIR: join(scratch.path, 'state'), ...killer.env };
+  const start = () => NodeProcess.start(host, files, { env });
+  /** An interface that is made anew has another number. */
+  const hostState = async () => (await networkState(host)).replace(/"ifindex":\d+/g, '');
+  const untouched = await hostState();
+  /** Of a node that was never killed. */
+  const wanted = new Map<boolean, string>();
+  for (const isOther of [true, false]) {
+    await write(isOther);
+    await using node = await start();
+    wanted.set(isOther, await hostState());
+    await node.stop();
+  }
+  let kills = 0;
+  for (let count = 1, isLast = false; !isLast; count++) {
+    expect(count).toBeLessThan(MOST_WRITES);
+    const isOther = count % 2 === 1;
+    await write(!isOther);
+    const node = await start();
+    await write(isOther);
+    await killer.set(count);
+    const asked = askNode(files.runDirectory, node.interfaceName, { request: 'reload' }).catch(() => null);
+    await Promise.race([asked, node.process.exited]);
+    isLast = (await killer.left()) > 0;
+    await killer.set(0);
+    if (!isLast) {
+      await node.process.exited;
+      kills += 1;
+    }
+    await using again = isLast ? node : await start();
+    expect(await hostState(), `killed at ${count}`).toBe(wanted.get(isOther));
+    expect((await again.status()).interface).toMatchObject({ mtu: isOther ? 1_300 : 1_400 });
+    await again.stop();
+    expect(await hostState(), `stopped after ${count}`).toBe(untouched);
+  }
+  expect(kills).toBeGreaterThan(8);
+}, 180_000);

@@ -1,5 +1,6 @@
 // A process that is killed at a write of its own choosing by the test: a library before libc's that counts what changes
-// files (made, synced, renamed, removed) and ends the process by SIGKILL before the one that is to be its last.
+// files (made, synced, renamed, removed), and the commands it runs, and ends the process by SIGKILL before the one that is to be
+// its last; such a command does not run then.
 
 import { constants } from 'node:fs';
 import { open, writeFile } from 'node:fs/promises';
@@ -28,15 +29,26 @@ __attribute__((constructor)) static void map_left(void) {
   left = at == MAP_FAILED ? &any : at;
 }
 
+static int is_last(void) {
+  return left && __atomic_load_n(left, __ATOMIC_SEQ_CST) > 0 && __atomic_sub_fetch(left, 1, __ATOMIC_SEQ_CST) == 0;
+}
+
 static void count(void) {
-  if (left && __atomic_load_n(left, __ATOMIC_SEQ_CST) > 0 && __atomic_sub_fetch(left, 1, __ATOMIC_SEQ_CST) == 0)
-    kill(getpid(), SIGKILL);
+  if (is_last()) kill(getpid(), SIGKILL);
 }
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 int rename(const char *from, const char *to) { count(); return NEXT(rename)(from, to); }
 int unlink(const char *path) { count(); return NEXT(unlink)(path); }
+/* In the child that a process has made to run a command. */
+int execvp(const char *file, char *const arguments[]) {
+  if (is_last()) {
+    kill(getppid(), SIGKILL);
+    _exit(1);
+  }
+  return NEXT(execvp)(file, arguments);
+}
 int fsync(int fd) { count(); return NEXT(fsync)(fd); }
 
 static int counted_open(int (*real)(const char *, int, ...), const char *path, int flags, mode_t mode) {

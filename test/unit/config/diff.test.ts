@@ -113,6 +113,22 @@ test('the policy: each key on its own, rows by their number, wherever they stand
   ]);
 });
 
+test('NAT, names and the host: each key that is different', () => {
+  using folder = new ConfigFolder();
+  const withFirewall = (text: string) =>
+    loadDocument(write(folder, `${FILE}firewall:\n  version: 1\n${text}logging: {level: info}\n`));
+  const before = withFirewall('  dns: {domain: cell}\n');
+  const after = withFirewall(
+    '  nat: {masquerade: [{from: overlay, out: non-overlay}]}\n  dns: {domain: home}\n  host: {backend: print}\n',
+  );
+  expect(diffConfigs(before, after, () => false)).toEqual([
+    { path: 'firewall.nat.masquerade[0].from', removed: [], added: ['overlay'], isLive: true },
+    { path: 'firewall.nat.masquerade[0].out', removed: [], added: ['non-overlay'], isLive: true },
+    { path: 'firewall.dns.domain', removed: ['cell'], added: ['home'], isLive: true },
+    { path: 'firewall.host.backend', removed: [], added: ['print'], isLive: true },
+  ]);
+});
+
 function write(folder: ConfigFolder, text: string): string {
   writeFileSync(folder.file, text);
   return folder.file;
