@@ -35,8 +35,10 @@ export async function addDefaultRoute(host: Host, route: DefaultRoute): Promise<
   const [family, table] = [`-${version}`, String(route.mark)];
   const all = version === 4 ? '0.0.0.0/0' : '::/0';
   await host.run('ip', [family, 'route', 'add', all, 'dev', name, 'table', table]);
-  await host.run('ip', [family, 'rule', 'add', 'not', 'fwmark', table, 'table', table]);
-  await host.run('ip', [family, 'rule', 'add', ...SUPPRESS]);
+  await host.batch(family, [
+    ['rule', 'add', 'not', 'fwmark', table, 'table', table],
+    ['rule', 'add', ...SUPPRESS],
+  ]);
   if (version === 4) await host.run('sysctl', ['-q', 'net.ipv4.conf.all.src_valid_mark=1']);
   await setGuard(host, route);
 }
@@ -49,9 +51,13 @@ export async function removeDefaultRoute(
   const [family, table] = [`-${version}`, String(mark)];
   const rules = await host.read('ip', [family, 'rule', 'show']);
   if (new RegExp(`lookup ${table}\\b`).test(rules)) {
-    await tolerate(host, host.run('ip', [family, 'rule', 'delete', 'table', table]));
-    // One of these stands for each tunnel with a default route: ours goes, another's stays.
-    await tolerate(host, host.run('ip', [family, 'rule', 'delete', ...SUPPRESS]));
+    // Of the second, one stands for each tunnel with a default route: ours goes, another's stays. They come and go together,
+    // so that the first tells of both, whenever somebody was killed.
+    const ours = [
+      ['rule', 'delete', 'table', table],
+      ['rule', 'delete', ...SUPPRESS],
+    ];
+    await tolerate(host, host.batch(family, ours));
   }
   if ((await host.read('ip', [family, 'route', 'show', 'table', table, 'dev', name])) !== '')
     await tolerate(host, host.run('ip', [family, 'route', 'delete', 'default', 'dev', name, 'table', table]));

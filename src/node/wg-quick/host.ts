@@ -43,6 +43,26 @@ export class Host {
     throw failure(command, args, result.code, result.stderr || result.shortMessage || 'it failed');
   }
 
+  /**
+   * Runs commands of `ip` in one process, each whether or not those before it fail: who is killed meanwhile has run all of
+   * them or none.
+   * @throws NodeError `ERR_NODE_HOST_COMMAND` with what the first that failed said
+   */
+  async batch(family: string, commands: readonly (readonly string[])[]): Promise<void> {
+    const lines = commands.map((words) => words.join(' '));
+    for (const line of lines) this.#echo(`[#] ip ${family} ${line}`);
+    const args = [family, '-force', '-batch', '-'];
+    const input = `${lines.join('\n')}\n`;
+    const result = await execa('ip', args, { input, timeout: COMMAND_TIMEOUT_MS, reject: false });
+    if (!result.failed) return;
+    throw failure(
+      'ip',
+      [family, lines.join('; ')],
+      result.code,
+      result.stderr || result.shortMessage || 'it failed',
+    );
+  }
+
   /** What a command prints; empty where it fails or is missing. */
   async read(command: string, args: readonly string[]): Promise<string> {
     const result = await execa(command, args, {
