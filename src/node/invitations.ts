@@ -7,7 +7,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { type Endpoint, parseEndpoint, renderEndpoint } from '../address/endpoint.ts';
+import { renderEndpoint } from '../address/endpoint.ts';
 import { renderIp } from '../address/ip.ts';
 import { hostPrefix, packPrefix, parseInterface, renderInterface } from '../address/prefix.ts';
 import { decodeKey, generatePresharedKey, renderPublicKey, wipe } from '../config/key.ts';
@@ -26,11 +26,10 @@ import { isSealedWith } from '../join/request-file.ts';
 import { withPeer, writePeer } from './config-file.ts';
 import { stateDirectory } from './handshake-clock.ts';
 import type { HostNode } from './host-node.ts';
+import { parseInviteRequest } from './invite-request.ts';
 import { ownEndpoints } from './own-endpoints.ts';
 import { replaceFile } from './replace-file.ts';
 
-/** An invite that is good for longer is a key lying about. */
-const LONGEST_SECONDS = 30 * 86_400;
 /** Clocks further apart than this make a mess of handshakes and of what expires. */
 const MOST_CLOCK_DIFFERENCE_MS = 3_600_000;
 /** Invites that are over are looked for this often. */
@@ -58,8 +57,6 @@ export interface InviteAnswer {
 
 /** A line of `ringfence invite --list`. */
 export type InviteState = Pick<LedgerEntry, 'name' | 'state' | 'addresses' | 'profile' | 'expiresSeconds'>;
-
-type Kind = 'tunnel' | 'hand' | 'wg';
 
 export class Invitations implements Disposable {
   readonly requests: RequestHandlers = {
@@ -128,7 +125,7 @@ export class Invitations implements Disposable {
   async #invite(asked: NodeRequest): Promise<InviteAnswer> {
     await this.#expire();
     const { config, device } = this.#node;
-    const { name, kind, publicKey, seconds, profile, endpoints } = parseAsked(asked);
+    const { name, kind, publicKey, seconds, profile, endpoints } = parseInviteRequest(asked);
     const written = loadConfig(config.file);
     this.#refuseTaken(name, config, written);
     if (profile !== null) refuseProfile(profile, config, written);
@@ -336,48 +333,6 @@ export class Invitations implements Disposable {
     const isUsed = this.#node.config.peers.some((peer) => peer.presharedKeyFile === file);
     if (!isUsed) rmSync(file, { force: true });
   }
-}
-
-interface Asked {
-  readonly name: string;
-  readonly kind: Kind;
-  readonly publicKey: Uint8Array | null;
-  readonly seconds: number;
-  readonly profile: string | null;
-  readonly endpoints: readonly Endpoint[] | null;
-}
-
-/** @throws NodeError for what is not as it should be */
-function parseAsked({ name, kind, publicKey, seconds, profile, endpoints }: NodeRequest): Asked {
-  const parsed = parseValue(peerNameSchema, name);
-  if (!parsed.ok) throw new NodeError('ERR_JOIN_NAME', `${JSON.stringify(name)} is not ${parsed.problem}`);
-  if (kind !== 'tunnel' && kind !== 'hand' && kind !== 'wg')
-    throw new NodeError('ERR_NODE_REQUEST', 'there is no such kind of invite');
-  const key = kind === 'hand' ? null : decodeKey(Buffer.from(String(publicKey)));
-  if (kind !== 'hand' && key === null)
-    throw new NodeError('ERR_NODE_REQUEST', 'the key of the invite is missing');
-  if (typeof seconds !== 'number' || !(seconds >= 1 && seconds <= LONGEST_SECONDS)) {
-    throw new NodeError('ERR_NODE_REQUEST', 'an invite is good for a second at least and 30 days at most');
-  }
-  return {
-    name: parsed.value,
-    kind,
-    publicKey: key,
-    seconds: Math.floor(seconds),
-    profile: profile === undefined ? null : String(profile),
-    endpoints: parseEndpoints(endpoints),
-  };
-}
-
-function parseEndpoints(texts: unknown): Endpoint[] | null {
-  if (texts === undefined) return null;
-  const list = Array.isArray(texts) ? texts.map((text) => parseEndpoint(String(text))) : [];
-  const endpoints = list.flatMap((parsed) => (parsed.ok ? [parsed.value] : []));
-  if (endpoints.length > 0 && endpoints.length === list.length && list.length <= 4) return endpoints;
-  throw new NodeError(
-    'ERR_NODE_REQUEST',
-    'there are one to four endpoints, each an address or name and a port',
-  );
 }
 
 function makePresharedKey(config: NodeConfig, name: string): string {
