@@ -288,6 +288,7 @@ test('a reload is killed at every write and before every command it runs: the ho
   const write = (isOther: boolean) => writeFile(files.configFile, stringify(reloadable(far, isOther)));
   const env = { RINGFENCE_STATE_DIR: join(scratch.path, 'state'), ...killer.env };
   const start = () => NodeProcess.start(host, files, { env });
+  await host.sysctl({ 'net.ipv6.conf.default.addr_gen_mode': 1 }); // no link-local address by chance
   /** An interface that is made anew has another number. */
   const hostState = async () => (await networkState(host)).replace(/"ifindex":\d+/g, '');
   const untouched = await hostState();
