@@ -173,7 +173,7 @@ describe.skipIf(!HAS_CHROMIUM)('the status page in a browser', () => {
       expect.stringMatching(/^peers\.page-r\.deny\[0\]\s+.*ringfence\.yaml:\d+:\d+\s+deny\s+page-r\s+1$/s),
     ]);
     const reasons = page.locator('section', { hasText: 'Dropped packets' }).locator('tbody tr');
-    expect((await reasons.allInnerTexts()).join('\n')).toMatch(/^policy\s+\d+\s.*\d+$/m);
+    expect((await reasons.allInnerTexts()).join('\n')).toMatch(/^filter-denied\s+\d+\s.*\d+$/m);
     expect(await page.locator('.matrix tbody tr').count()).toBe(2);
     expect(await page.locator('.matrix').innerText()).toContain('tcp/443');
     expect(await page.getByText('key pair of this node: begins at').count()).toBe(1);
