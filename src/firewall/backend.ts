@@ -9,7 +9,7 @@ import type { HostFacts } from './facts.ts';
 import { IptablesRules } from './iptables-rules.ts';
 import { ownTables, parseSave } from './iptables-save.ts';
 import { NftRules } from './nft-rules.ts';
-import type { Total } from './render-nft.ts';
+import type { Total } from './ruleset.ts';
 import type { Replacement } from './table.ts';
 
 export type Flavour = 'nft' | 'legacy';
@@ -26,12 +26,11 @@ export interface HostRuleset {
   /** The named counters of what is in force. */
   readonly counters: readonly string[];
   /**
-   * Puts rules in force. Those that are the same already stay as they are, with their flows and counters.
+   * Puts rules in force. Those that are the same already stay as they are, with their flows and counters; where
+   * it can, only what differs is changed.
    * @throws FirewallError when the host refuses them: what was there before still stands, or the error says otherwise
    */
   apply(policy: HostPolicy, facts: HostFacts): Promise<Replacement>;
-  /** Changes what names resolve to, and nothing else. @throws FirewallError */
-  setResolved(policy: HostPolicy, facts: HostFacts): Promise<void>;
   /** Puts what was last applied back, without a look at what is there. */
   putBack(): Promise<void>;
   /** Whether the rules are as we left them; `andElements`: those of sets, too. */

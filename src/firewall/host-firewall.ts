@@ -344,6 +344,9 @@ export class HostFirewall {
   #notEnforced(): string[] {
     return [
       ...(this.#natFailure === null ? [] : [this.#natFailure]),
+      ...(this.#policy.mirrorsPolicy && this.#rules.kind !== 'nft'
+        ? [`firewall.host.mirror: ${this.#rules.kind} has no mirror of the policy; install nftables`]
+        : []),
       ...this.#closedChains(),
       ...this.#missingNames(),
     ];
@@ -368,14 +371,12 @@ export class HostFirewall {
   }
 
   /**
-   * The names of `process` rows resolve to something else now: their sets change in one transaction, and no other rule.
+   * The names of `process` rows resolve to something else now: their sets change, and no other rule.
    * @throws FirewallError; the old addresses still hold
    */
   async setResolved(resolved: HostFacts['resolved']): Promise<void> {
     const facts = { ...this.#facts, resolved };
-    if (this.#isActive) {
-      await this.#alone(async () => await this.#rules.setResolved(this.#policy, facts));
-    }
+    if (this.#isActive) await this.#alone(async () => await this.#applyRules(this.#policy, facts));
     this.#facts = facts;
     this.#saveNames(facts);
   }

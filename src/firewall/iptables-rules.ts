@@ -13,7 +13,8 @@ import { areJumpsFirst, isUntouched, ownTables, parseSave, type SavedTable } fro
 import { MadeTables } from './made-tables.ts';
 import { chainPrefix, IPTABLES_TABLES, type IptablesRuleset, renderIptables } from './render-iptables.ts';
 import { NO_TABLES, type OwnTables, renderRestore, tablesOf } from './render-iptables-restore.ts';
-import { ruleComment, type Total } from './render-nft.ts';
+import { ruleComment } from './render-nft.ts';
+import type { Total } from './ruleset.ts';
 import type { Replacement } from './table.ts';
 
 /** iptables waits so long for another program that holds its lock; it is ended after 8 s. */
@@ -62,11 +63,6 @@ export class IptablesRules implements HostRuleset {
     this.#count(saved);
     await this.#replace(ruleset, saved);
     return VERSIONS.some((version) => isAnything(there[version])) ? 'replaced' : 'made';
-  }
-
-  /** Chains are replaced as fast as an address. */
-  async setResolved(policy: HostPolicy, facts: HostFacts): Promise<void> {
-    await this.apply(policy, facts);
   }
 
   async putBack(): Promise<void> {

@@ -5,6 +5,7 @@ import { type IpAddress, renderIp } from '../address/ip.ts';
 import { contains, type IpPrefix } from '../address/prefix.ts';
 import type { HostPolicy, OneToOneRow, PortMapping, PortRange, PublishRow } from '../policy/host.ts';
 import { type HostFacts, VERSIONS, type Version } from './facts.ts';
+import { fnv1a } from './fnv.ts';
 import {
   anyBut,
   inside,
@@ -234,12 +235,9 @@ function to(network: IpPrefix): Match {
   return { version: network.address.version, destination: oneOfNetworks([renderNetwork(network)]) };
 }
 
-/** FNV-1a, folded to 16 bits; 0 is the zone of all others. */
+/** A digest folded to 16 bits; 0 is the zone of all others. */
 function zoneOf(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) {
-    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193) >>> 0;
-  }
+  const hash = fnv1a(text);
   return (((hash >>> 16) ^ (hash & 0xffff)) % 0xffff) + 1;
 }
 

@@ -1,12 +1,11 @@
 // The host's rules as our own nft table: what `table.ts` does, with the ruleset that is in force.
 
-import { renderIp } from '../address/ip.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import type { HostRuleset } from './backend.ts';
-import { processNames } from './chains.ts';
 import type { Commands } from './commands.ts';
-import { type HostFacts, VERSIONS } from './facts.ts';
-import { type Ruleset, renderNft, renderRemoval, resolvedSet, type Total, tableName } from './render-nft.ts';
+import type { HostFacts } from './facts.ts';
+import { renderNft, tableName } from './render-nft.ts';
+import { type Ruleset, renderRemoval, type Total } from './ruleset.ts';
 import { NftTable, type Replacement } from './table.ts';
 
 export class NftRules implements HostRuleset {
@@ -35,21 +34,6 @@ export class NftRules implements HostRuleset {
     return how;
   }
 
-  async setResolved(policy: HostPolicy, facts: HostFacts): Promise<void> {
-    const lines = processNames(policy).flatMap((name, i) =>
-      VERSIONS.flatMap((version) => {
-        const set = `inet ${this.name} ${resolvedSet(i, version)}`;
-        const addresses = (facts.resolved.get(name) ?? []).filter((one) => one.version === version);
-        const elements = addresses.map(renderIp).join(', ');
-        return [`flush set ${set}`, ...(elements === '' ? [] : [`add element ${set} { ${elements} }`])];
-      }),
-    );
-    if (lines.length === 0) return;
-    await this.#commands.run('apply', 'nft', ['-f', '-'], `${lines.join('\n')}\n`);
-    this.#ruleset = renderNft(policy, facts);
-    await this.#table.remember();
-  }
-
   async putBack(): Promise<void> {
     if (this.#ruleset !== null) await this.#table.replace(this.#ruleset);
   }
@@ -68,7 +52,7 @@ export class NftRules implements HostRuleset {
   }
 
   async isThere(): Promise<boolean> {
-    return (await this.#table.list()) !== null;
+    return await this.#table.isThere();
   }
 
   async totals(): Promise<ReadonlyMap<string, Total>> {

@@ -9,7 +9,7 @@ import {
   type IptablesTableName,
   type IptablesTables,
 } from './render-iptables.ts';
-import type { Total } from './render-nft.ts';
+import type { Total } from './ruleset.ts';
 
 /** One rule of a chain as it stands, or is to stand, with what it has counted. */
 export interface CountedRule extends Total {

@@ -16,6 +16,7 @@ import { renderIp } from '../address/ip.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import { chainsOf, countersOf, processNames } from './chains.ts';
 import { type HostFacts, reducePrefixes, VERSIONS, type Version } from './facts.ts';
+import { renderMirror } from './render-mirror.ts';
 import { FAMILY, oneOf, renderPorts } from './render-nft-parts.ts';
 import {
   type AddressMatch,
@@ -27,21 +28,7 @@ import {
   renderNetwork,
   type Verdict,
 } from './rule.ts';
-
-/** What a table holds, without its frame. */
-export interface Ruleset {
-  readonly table: string;
-  /** The named counters, sorted. */
-  readonly counters: readonly string[];
-  /** Sets and chains. */
-  readonly body: string;
-}
-
-/** What a named counter has counted. */
-export interface Total {
-  readonly packets: bigint;
-  readonly bytes: bigint;
-}
+import type { NftChain, NftSet, Ruleset } from './ruleset.ts';
 
 const HOOKS: Readonly<Record<ChainName, string>> = {
   leak_in: 'filter hook prerouting priority -305',
@@ -68,66 +55,47 @@ export function ruleComment(network: string): string {
 
 export function renderNft(policy: HostPolicy, facts: HostFacts): Ruleset {
   const chains = chainsOf(policy, facts);
-  const body = [...overlaySets(facts), ...resolvedSets(policy, facts), ...chains.map(renderChain)].join('');
-  return { table: tableName(policy.network), counters: countersOf(chains), body };
+  const mirror = facts.mirrored === null ? null : renderMirror(facts.mirrored, facts.interface);
+  return {
+    table: tableName(policy.network),
+    counters: [...countersOf(chains), ...(mirror?.counters ?? [])].sort(),
+    sets: [...overlaySets(facts), ...resolvedSets(policy, facts), ...(mirror?.sets ?? [])],
+    chains: [...chains.map(nftChain), ...(mirror?.chains ?? [])],
+  };
 }
 
-/**
- * One transaction for `nft -f -` that puts the table in place of any of its name: no packet meets neither or both. Counters
- * begin at their totals, for a replaced table starts at zero.
- */
-export function renderScript(
-  { table, counters, body }: Ruleset,
-  comment: string,
-  totals: ReadonlyMap<string, Total>,
-): string {
-  const declared = counters.map((name) => {
-    const { packets = 0n, bytes = 0n } = totals.get(name) ?? {};
-    return `\tcounter ${name} { packets ${packets} bytes ${bytes}; }\n`;
-  });
-  return `add table inet ${table}
-delete table inet ${table}
-table inet ${table} {
-\tcomment "${comment}"
-${declared.join('')}${body}}
-`;
+function addressSet(
+  name: string,
+  version: Version,
+  isInterval: boolean,
+  elements: readonly string[],
+): NftSet {
+  return { name, kind: 'set', type: `ipv${version}_addr`, isInterval, elements };
 }
 
-/** Removes the table, also one that is not there. */
-export function renderRemoval(table: string): string {
-  return `add table inet ${table}\ndelete table inet ${table}\n`;
-}
-
-function set(name: string, type: string, elements: readonly string[]): string {
-  const list = elements.length === 0 ? '' : `\t\telements = { ${elements.join(', ')} }\n`;
-  return `\tset ${name} {\n\t\t${type}\n${list}\t}\n`;
-}
-
-function overlaySets({ overlay }: HostFacts): string[] {
+function overlaySets({ overlay }: HostFacts): NftSet[] {
   return VERSIONS.map((version) => {
     const networks = reducePrefixes(overlay, version).map(renderNetwork);
-    return set(`rf_overlay${version}`, `type ipv${version}_addr\n\t\tflags interval`, networks);
+    return addressSet(`rf_overlay${version}`, version, true, networks);
   });
 }
 
 /** The set of what a name resolves to. */
-export function resolvedSet(index: number, version: Version): string {
+function resolvedSet(index: number, version: Version): string {
   return `rf_name${index}_${version}`;
 }
 
-function resolvedSets(policy: HostPolicy, { resolved }: HostFacts): string[] {
+function resolvedSets(policy: HostPolicy, { resolved }: HostFacts): NftSet[] {
   return processNames(policy).flatMap((name, i) =>
     VERSIONS.map((version) => {
       const addresses = ofVersion(resolved.get(name) ?? [], version).map(renderIp);
-      return set(resolvedSet(i, version), `type ipv${version}_addr`, addresses.sort());
+      return addressSet(resolvedSet(i, version), version, false, addresses.sort());
     }),
   );
 }
 
-/** A base chain that accepts what its rules do not drop. */
-function renderChain({ name, rules }: RuleChain): string {
-  const lines = rules.map((rule) => `\t\t${renderRule(rule)}\n`);
-  return `\tchain rf_${name} {\n\t\ttype ${HOOKS[name]}; policy accept;\n${lines.join('')}\t}\n`;
+function nftChain({ name, rules }: RuleChain): NftChain {
+  return { name: `rf_${name}`, hook: HOOKS[name], rules: rules.map(renderRule) };
 }
 
 function renderRule(rule: Rule): string {

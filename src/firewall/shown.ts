@@ -8,8 +8,9 @@ import { rulesetComment } from './iptables-rules.ts';
 import { ownTables, parseSave } from './iptables-save.ts';
 import { renderIptables } from './render-iptables.ts';
 import { NO_TABLES, type OwnTables, renderRestore, tablesOf } from './render-iptables-restore.ts';
-import { renderNft, renderScript } from './render-nft.ts';
+import { renderNft } from './render-nft.ts';
 import { openingsOf, renderNftOpening } from './render-openings.ts';
+import { renderScript } from './ruleset.ts';
 import { tableComment } from './table.ts';
 
 /** The name of the table is an argument, not a part of the text. */

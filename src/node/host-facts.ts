@@ -5,11 +5,16 @@ import type { IpAddress } from '../address/ip.ts';
 import { hostPrefix, networkOf, parseInterface } from '../address/prefix.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import type { Connected, HostFacts } from '../firewall/facts.ts';
+import { type Compilation, compile } from '../policy/compile.ts';
 
-/** `resolved`: what the names of `firewall.process` stand for, as far as that is known. */
+/**
+ * `resolved`: what the names of `firewall.process` stand for, as far as that is known. `former`: the facts from before, of
+ * whose policy the parts that stay the same are not compiled again.
+ */
 export function hostFacts(
   config: NodeConfig,
   resolved: ReadonlyMap<string, readonly IpAddress[]> = new Map(),
+  former: HostFacts | null = null,
 ): HostFacts {
   const { interface: own, peers, firewall } = config;
   return {
@@ -24,6 +29,7 @@ export function hostFacts(
     sites: new Map((firewall?.policy.sites ?? []).map(({ peer, subnets }) => [peer, subnets])),
     connected: connectedNetworks(own.name),
     resolved,
+    mirrored: mirroredPolicy(firewall, former?.mirrored ?? null),
   };
 }
 
@@ -36,4 +42,9 @@ function connectedNetworks(tunnel: string): Connected[] {
       return parsed.ok ? [{ interface: name, prefix: networkOf(parsed.value) }] : [];
     }),
   );
+}
+
+function mirroredPolicy(firewall: NodeConfig['firewall'], former: Compilation | null): HostFacts['mirrored'] {
+  if (firewall?.host?.mirrorsPolicy !== true) return null;
+  return former?.model === firewall.policy ? former : compile(firewall.policy, former);
 }

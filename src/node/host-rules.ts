@@ -72,7 +72,7 @@ export class HostRules implements ReloadPart {
       return;
     }
     this.#resolved = await this.#resolve(policy);
-    const facts = hostFacts(to, this.#resolved);
+    const facts = hostFacts(to, this.#resolved, this.#firewall?.facts);
     if (this.#firewall !== null && former?.network === policy.network) {
       await this.#firewall.update(policy, facts);
     } else {
@@ -95,10 +95,10 @@ export class HostRules implements ReloadPart {
     const policy = this.#config.firewall?.host;
     if (policy === null || policy === undefined) return;
     try {
-      const before = hostFacts(this.#config, this.#resolved);
+      const before = hostFacts(this.#config, this.#resolved, this.#firewall?.facts);
       const resolved = await this.#resolve(policy);
       if (this.#isStopped || this.#firewall === null || this.#config.firewall?.host !== policy) return;
-      const facts = hostFacts(this.#config, resolved);
+      const facts = hostFacts(this.#config, resolved, before);
       this.#resolved = resolved;
       if (!isDeepStrictEqual(facts.connected, this.#firewall.facts.connected)) {
         await this.#firewall.update(policy, facts);

@@ -18,6 +18,8 @@ export interface HostPolicy {
   readonly onStop: 'keep-deny' | 'remove';
   /** `auto`: IP forwarding is switched on when a row needs it. */
   readonly forwarding: 'auto' | 'off';
+  /** Whether the host's rules enforce the policy of the peers a second time, on what goes through the tunnel. */
+  readonly mirrorsPolicy: boolean;
   readonly inbound: readonly InboundPort[];
   readonly leakGuard: LeakGuard;
   readonly masquerade: readonly MasqueradeRow[];

@@ -152,6 +152,11 @@ export const hostSchema = z
       'auto',
       'auto: IP forwarding is switched on when rows or several peers need it, and put back when the rules go.',
     ),
+    mirror: choice(
+      ['off', 'on'],
+      'off',
+      'on: the policy of the peers is enforced a second time, by rules of the host, on all that goes through the tunnel.',
+    ),
     inbound: list(inboundSchema, {
       description:
         'Ports of this host that only these sources reach. Rows of one port add up; it closes with the last.',
@@ -163,7 +168,7 @@ export const hostSchema = z
   .register(keyFacts, {
     description:
       'The rules of the host. Without `host`, `leak_guard`, `nat`, `process` and `mss` there are none; with one of them the others have their defaults.',
-    expected: 'a section with the keys backend, stance, on_stop, forwarding, inbound',
+    expected: 'a section with the keys backend, stance, on_stop, forwarding, mirror, inbound',
     code: 'ERR_CONFIG_TYPE',
     example: `{backend: auto, inbound: [${INBOUND_EXAMPLE}]}`,
   });
@@ -406,6 +411,7 @@ export function hostPolicyOf(network: string, sections: HostSections): HostPolic
     stance: host.stance,
     onStop: host.on_stop,
     forwarding: host.forwarding,
+    mirrorsPolicy: host.mirror === 'on',
     inbound: host.inbound.map(inboundOf),
     leakGuard: {
       in: leak_guard.in === 'drop',

@@ -18,7 +18,7 @@ export function addressBytes(text: string): Uint8Array {
 }
 
 /** Internet checksum, RFC 1071. */
-function checksum(...parts: readonly Uint8Array[]): number {
+export function checksum(...parts: readonly Uint8Array[]): number {
   let sum = 0;
   const bytes = Buffer.concat(parts);
   for (let i = 0; i < bytes.length; i += 2) sum += ((bytes[i] ?? 0) << 8) | (bytes[i + 1] ?? 0);

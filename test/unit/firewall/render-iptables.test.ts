@@ -16,6 +16,7 @@ const POLICY: HostPolicy = {
   stance: 'open',
   onStop: 'remove',
   forwarding: 'auto',
+  mirrorsPolicy: false,
   inbound: [],
   leakGuard: { in: true, out: true, route: true },
   masquerade: [],
@@ -43,6 +44,7 @@ function facts(overlay: readonly IpPrefix[]): HostFacts {
     sites: new Map(),
     connected: [],
     resolved: new Map(),
+    mirrored: null,
   };
 }
 

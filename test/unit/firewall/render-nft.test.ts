@@ -4,12 +4,13 @@ import { expect, test } from 'vitest';
 import { parseIp } from '../../../src/address/ip.ts';
 import { parsePrefix } from '../../../src/address/prefix.ts';
 import type { HostFacts } from '../../../src/firewall/facts.ts';
-import { renderNft, renderScript } from '../../../src/firewall/render-nft.ts';
+import { renderNft } from '../../../src/firewall/render-nft.ts';
 import {
   openingsOf,
   renderIptablesOpening,
   renderNftOpening,
 } from '../../../src/firewall/render-openings.ts';
+import { renderScript } from '../../../src/firewall/ruleset.ts';
 import { renderRules } from '../../../src/firewall/shown.ts';
 import type { HostPolicy } from '../../../src/policy/host.ts';
 import { ConfigFolder } from '../config/files.ts';
@@ -30,6 +31,7 @@ const FACTS: HostFacts = {
   resolved: new Map([
     ['nats.example.org', ['198.51.100.4', '2001:db8::4'].map((text) => value(parseIp(text)))],
   ]),
+  mirrored: null,
 };
 
 const CASES: readonly (readonly [name: string, section: string])[] = [

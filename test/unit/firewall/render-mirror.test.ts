@@ -1,0 +1,70 @@
+// The mirror of the policy: its text, and that a change of one peer is a change of its elements. What packets make of it is
+// test/firewall/mirror.test.ts.
+
+import { expect, test } from 'vitest';
+import { renderMirror } from '../../../src/firewall/render-mirror.ts';
+import { type Ruleset, renderChange, renderScript } from '../../../src/firewall/ruleset.ts';
+import { compile } from '../../../src/policy/compile.ts';
+import { ConfigFolder } from '../config/files.ts';
+
+const KEYS = [
+  'CwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCws=',
+  'DAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw=',
+  'DQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0=',
+];
+
+function rulesetOf(...peers: readonly string[]): Ruleset {
+  using folder = new ConfigFolder();
+  const { firewall } = folder.document(`
+interface: {name: rf0, private_key_file: rf0.key, addresses: [10.9.0.1/24, "fd09::1/64"], listen_port: 51820}
+peers:
+${peers.map((peer, i) => `  ${peer.replace('{', `{public_key: ${KEYS[i]}, `)}\n`).join('')}
+firewall:
+  version: 1
+  host: {mirror: on}
+  services: {files: {addr: [10.9.0.22, "fd09::22"], ports: [tcp/443, icmp/echo-request]}}
+  profiles: {std: {internet: true, services: [files], deny: [{to: internet, ports: [tcp/25]}]}}
+  networks: {app1: {isolation: strict, members: [alice]}}
+  sites: {alice: {subnets: [10.5.0.0/24], inbound: [files]}}
+`);
+  if (firewall === null) throw new Error('there is a section');
+  return { table: 'rf_test', ...renderMirror(compile(firewall.policy), 'rf0') };
+}
+
+const ALICE =
+  'alice: {addresses: [10.9.0.2, "fd09::2"], routes: [10.5.0.0/16], profile: std, allow: [{to: 192.168.7.0/24, ports: [tcp/8000-8010]}]}';
+const BOB =
+  'bob: {addresses: [10.9.0.3], profile: std, allow: [{to: 10.9.0.2, ports: [tcp/80-81, udp/53]}], reachable_from: [{from: any, ports: [tcp/22]}]}';
+
+test('a class for the profile, sets for who may what, a chain for what fits no set', async () => {
+  const script = renderScript(rulesetOf(ALICE, BOB), 'golden', new Map());
+  await expect(script).toMatchFileSnapshot('golden/mirror.nft');
+});
+
+test('a peer more, or less, is a few elements', () => {
+  const carol = 'carol: {addresses: [10.9.0.4], profile: std, allow: [{to: 10.9.0.3, ports: [tcp/80]}]}';
+  const [two, three] = [rulesetOf(ALICE, BOB), rulesetOf(ALICE, BOB, carol)];
+  const kind = /goto (rf_class_\w+)/.exec(
+    two.sets.find(({ name }) => name === 'rf_who4')?.elements[1] ?? '',
+  )?.[1];
+  const elements = [
+    'rf_peers4 { 10.9.0.4 }',
+    'rf_grant4 { 10.9.0.4 . 10.9.0.3 . 6 . 80 }',
+    `rf_who4 { 10.9.0.4 : goto ${kind} }`,
+  ];
+  expect(renderChange(two, three)).toBe(elements.map((one) => `add element inet rf_test ${one}\n`).join(''));
+  expect(renderChange(three, two)).toBe(
+    elements.map((one) => `delete element inet rf_test ${one}\n`).join(''),
+  );
+  expect(renderChange(two, two)).toBe('');
+});
+
+test('a row that fits no set changes the chain of its peer', () => {
+  const denied = ALICE.replace('192.168.7.0/24', '192.168.8.0/24');
+  const change = renderChange(rulesetOf(ALICE, BOB), rulesetOf(denied, BOB)) ?? '';
+  expect(change).toContain('flush chain inet rf_test rf_peer_alice\n');
+  expect(change).toContain(
+    'add rule inet rf_test rf_peer_alice ip daddr 192.168.8.0/24 meta l4proto 6 th dport 8000-8010 accept\n',
+  );
+  expect(change).not.toMatch(/element|bob|class_\w+ /);
+});
