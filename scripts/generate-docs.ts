@@ -26,7 +26,7 @@ import {
 import { factsOf, withoutDefault } from '../src/config/section.ts';
 import { METRICS } from '../src/control/metrics.ts';
 import { ERROR_CODES, type ErrorCode, exitCodeOfCode } from '../src/errors.ts';
-import { renderJsonTable } from './json-page.ts';
+import { renderJsonSections } from './json-page.ts';
 
 type Section = z.ZodObject<z.core.$ZodShape>;
 
@@ -266,22 +266,12 @@ function renderJsonPage(): string {
 Commands that show something have \`--json\`. The exit status is the same with it and without; an error is a line of text on standard error, with a
 [code](errors.md) that never changes its meaning.
 
-## \`ringfence status --json\`
+[status.schema.json](status.schema.json) and [answers.schema.json](answers.schema.json) are their JSON Schemas, and tests hold the program to them, key by key. \`ringfence explain
+--live PEER --json\` prints an object a line; a [result of the benchmark](benchmark.md#results) has its schema in its source.
 
-[status.schema.json](status.schema.json) is its JSON Schema, and a test holds the program to it.
+${renderJsonSections('status.schema.json')}
 
-${renderJsonTable('status.schema.json')}
-
-## The others
-
-| command | prints |
-|---|---|
-| \`ringfence check FILE --json\` | \`file\`, \`fine\`; if it is, \`interface\` and \`peers\` as understood; if not, \`problems\`: \`code\`, \`message\`, \`hint\`, \`file\`, \`line\`, \`column\`, \`path\` |
-| \`ringfence diff FILE --json\`, \`ringfence reload --json\` | a list of changes: \`path\`, \`removed\`, \`added\`, \`isLive\` ([reload.md](reload.md)) |
-| \`ringfence explain … --json\` | the legs of the flow, each with its verdict, stage and rule ([policy.md](policy.md#asking)) |
-| \`ringfence policy matrix FILE --json\` | who may reach what |
-| \`ringfence doctor --json\` | a list of findings: \`kind\` (\`problem\` or \`note\`), \`what\`, \`remedy\` or null |
-| \`ringfence bench --json\` | a [result](benchmark.md#results) |
+${renderJsonSections('answers.schema.json')}
 `;
 }
 

@@ -13,18 +13,27 @@ interface Schema {
   readonly additionalProperties?: Schema | boolean;
   readonly items?: Schema;
   readonly anyOf?: readonly Schema[];
+  readonly $defs?: Readonly<Record<string, Schema>>;
 }
 
 /** A key as it is shown: where it is, what it holds, what it means. */
 type Row = readonly [path: string, value: string, meaning: string];
 
-/** The table of one schema: of everything below it, `[]` stands for each item, `NAME` for each name. */
-export function renderJsonTable(file: string): string {
+/** A section for each schema of the file: a table of everything below it, where `[]` stands for each item, `NAME` for each name. */
+export function renderJsonSections(file: string): string {
   const schema = JSON.parse(readFileSync(new URL(`../docs/${file}`, import.meta.url), 'utf8')) as Schema;
+  return Object.values(schema.$defs ?? { whole: schema })
+    .map(renderSection)
+    .join('\n\n');
+}
+
+function renderSection(schema: Schema): string {
   const rows = rowsBelow('', schema).map(
     ([path, value, meaning]) => `| \`${path}\` | ${value} | ${meaning} |`,
   );
-  return `${schema.title}. ${schema.description}
+  return `## ${schema.title}
+
+${schema.description}
 
 | key | value | |
 |---|---|---|

@@ -12,6 +12,9 @@ import { heading, paint, print, renderTable, seconds } from './report.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PHASE_DEADLINE_MS = 15 * 60_000;
+/** Their tests take minutes: each is told when it is through, and they may take longer. */
+const LONG_PROJECTS: readonly string[] = ['slow', 'package'];
+const LONG_PHASE_DEADLINE_MS = 45 * 60_000;
 const IS_CI = process.env['CI'] === 'true';
 /** Failures in more files than this are no coincidence, and are not run again. */
 const UNSTEADY_FILES_MAX = 2;
@@ -93,6 +96,7 @@ async function vitest(
   options: readonly string[] = [],
 ): Promise<Outcome> {
   const folder = await mkdtemp(join(tmpdir(), 'ringfence-test-'));
+  const isLong = projects.some((project) => LONG_PROJECTS.includes(project));
   try {
     const file = join(folder, 'report.json');
     const [program, ...args] = [
@@ -101,13 +105,13 @@ async function vitest(
       'node_modules/vitest/vitest.mjs',
       'run',
       '--passWithNoTests',
-      '--reporter=default',
+      `--reporter=${isLong ? 'verbose' : 'default'}`,
       '--reporter=json',
       `--outputFile.json=${file}`,
       ...projects.flatMap((project) => ['--project', project]),
       ...options,
     ];
-    const status = await run(program ?? '', args);
+    const status = await run(program ?? '', args, isLong ? LONG_PHASE_DEADLINE_MS : PHASE_DEADLINE_MS);
     if (!existsSync(file))
       return { passed: 0, failed: [`vitest ended with ${status} and no report`], skipped: [] };
     return readReport(JSON.parse(await readFile(file, 'utf8')) as VitestReport, status);
@@ -169,16 +173,20 @@ async function rebuild(): Promise<Outcome> {
 }
 
 /** Runs a program of the checkout with our output as its own and says how it ended. */
-async function run(program: string, args: readonly string[]): Promise<string> {
+async function run(
+  program: string,
+  args: readonly string[],
+  deadlineMs = PHASE_DEADLINE_MS,
+): Promise<string> {
   const result = await execa(join(ROOT, program), args, {
     cwd: ROOT,
     stdio: ['ignore', 'inherit', 'inherit'],
     reject: false,
     ...(process.stdout.isTTY ? {} : { env: { NO_COLOR: '1' } }),
-    timeout: PHASE_DEADLINE_MS,
+    timeout: deadlineMs,
     forceKillAfterDelay: 10_000,
   });
-  if (result.timedOut) return `no end after ${PHASE_DEADLINE_MS / 60_000} minutes`;
+  if (result.timedOut) return `no end after ${deadlineMs / 60_000} minutes`;
   return result.signal === undefined ? `status ${result.exitCode}` : result.signal;
 }
 

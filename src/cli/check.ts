@@ -26,7 +26,7 @@ export function registerCheck(program: Command): void {
 }
 
 /** Problems are a result here, not a failure to print. */
-function checkAsJson(file: string): string {
+export function checkAsJson(file: string): string {
   let result: unknown;
   try {
     result = toJson(loadConfig(file));

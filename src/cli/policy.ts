@@ -76,7 +76,7 @@ function cellText({ kind, traffic, differs }: Cell): string {
   return `${text.length <= SHOWN_LENGTH ? text : `${text.slice(0, SHOWN_LENGTH - 1)}…`}${mark}`;
 }
 
-function renderJson({ rows, columns, cells }: Matrix): string {
+export function renderJson({ rows, columns, cells }: Matrix): string {
   const list = rows.map(({ name }, i) => ({
     from: name,
     to: columns.map(({ end }, j) => ({ name: end.name, ...cells[i]?.[j] })),
