@@ -105,6 +105,24 @@ export interface FilterDrops {
   readonly bytes: bigint;
 }
 
+/** What was counted in one direction. Bytes are those of IP packets inside the tunnel. */
+export interface Tally {
+  readonly bytes: bigint;
+  readonly packets: bigint;
+  /** Opened in this direction. */
+  readonly flows: bigint;
+}
+
+/** What was counted of one peer, since it was added, or of one service. */
+export interface FilterMeter {
+  /** The peer, or the rule that the service is. */
+  readonly id: number;
+  /** From the peer; to the service. */
+  readonly up: Tally;
+  /** To the peer; from the service. */
+  readonly down: Tally;
+}
+
 /** A packet that was logged: dropped, or of a peer that is followed. */
 export interface FilterLogEntry {
   /** On the clock of {@link Core.setTime}. */
@@ -204,6 +222,8 @@ interface Exports {
   load(): number;
   outbound(count: number): number;
   answers(): number;
+  release_at(): number;
+  release(): number;
   filter_enable(picksUp: number): void;
   filter_disable(): void;
   policy_begin(): void;
@@ -211,6 +231,7 @@ interface Exports {
   policy_commit(): number;
   filter_status(): number;
   filter_drops(start: number): number;
+  filter_meters(ofServices: number, start: number): number;
   filter_log(): number;
   filter_follow(peer: number, isFollowed: number): void;
   judge(leg: number, peer: number, length: number, withFlows: number): number;
@@ -242,6 +263,8 @@ const POLICY_BYTES_AT_ONCE = 16_384;
 const DROP_ROWS = 4096;
 const DROP_ROW_BYTES = 32;
 const LOG_ENTRY_BYTES = 64;
+const METER_ROW_BYTES = 64;
+const ALL_METERS = 0xffff_ffff;
 const LOG_BY_REASON = 0x80;
 const LOG_ALLOWED = 0x40;
 // The answers of `judge`.
@@ -515,9 +538,19 @@ export class Core {
     return this.#exports.outbound(count);
   }
 
-  /** How many frames the last {@link outbound} left in the write column: answers to packets that the policy denies. */
+  /** How many frames the last {@link outbound} or {@link release} left in the write column. */
   answers(): number {
     return this.#exports.answers();
+  }
+
+  /** When a packet that waits for the rate of its peer may leave; infinite while none waits. Then call {@link release}. */
+  releaseAt(): number {
+    return this.#exports.release_at();
+  }
+
+  /** Lets go packets that have waited; returns the messages that wait in the send column, {@link answers} the frames. */
+  release(): number {
+    return this.#exports.release();
   }
 
   /**
@@ -588,6 +621,27 @@ export class Core {
           stage: view.getUint8(at + 24),
         });
       }
+    }
+    return rows;
+  }
+
+  /** What was counted of peers, or of services, where it has changed since the last call. */
+  filterMeters(of: 'peers' | 'services'): FilterMeter[] {
+    const rows: FilterMeter[] = [];
+    for (let start = 0; start !== ALL_METERS; ) {
+      const count = this.#check(
+        this.#exports.filter_meters(of === 'peers' ? 0 : 1, start),
+        'what was counted',
+      );
+      const view = new DataView(this.memory.buffer, this.#control, 8 + count * METER_ROW_BYTES);
+      start = view.getUint32(0, true);
+      const tally = (at: number): Tally => ({
+        bytes: view.getBigUint64(at, true),
+        packets: view.getBigUint64(at + 8, true),
+        flows: view.getBigUint64(at + 16, true),
+      });
+      for (let at = 8; at < view.byteLength; at += METER_ROW_BYTES)
+        rows.push({ id: view.getUint32(at, true), up: tally(at + 8), down: tally(at + 32) });
     }
     return rows;
   }

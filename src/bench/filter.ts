@@ -129,9 +129,16 @@ function policyOf(rules: number): CompiledPolicy {
       ['right', { ...NOBODY, ...peer, addresses: [host(OVERLAY.right)] }],
     ]),
     peers: new Map([
-      ['left', { publicKey: publicKeyOf(new Uint8Array(32).fill(1)), subject: 'left', sites: [] }],
-      ['right', { publicKey: publicKeyOf(new Uint8Array(32).fill(2)), subject: 'right', sites: [] }],
+      [
+        'left',
+        { publicKey: publicKeyOf(new Uint8Array(32).fill(1)), subject: 'left', sites: [], limits: null },
+      ],
+      [
+        'right',
+        { publicKey: publicKeyOf(new Uint8Array(32).fill(2)), subject: 'right', sites: [], limits: null },
+      ],
     ]),
+    services: null,
     notInternet: [{ address: { version: 4, bytes: Uint8Array.of(10, 0, 0, 0) }, length: 8 }],
   };
 }
@@ -253,7 +260,10 @@ function largePolicy(changed: number | null): CompiledPolicy {
         },
       ]),
     ]),
-    peers: new Map(names.map((name, i) => [name, { publicKey: key(i), subject: name, sites: [] }])),
+    peers: new Map(
+      names.map((name, i) => [name, { publicKey: key(i), subject: name, sites: [], limits: null }]),
+    ),
+    services: null,
     notInternet: [],
   };
 }

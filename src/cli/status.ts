@@ -6,7 +6,14 @@ import { OFFLOAD_KEYS, OFFLOADS } from '../config/offloads.ts';
 import { type Rate, ratesOf } from '../control/history.ts';
 import { askStatus, listInterfaces, runDirectory } from '../control/node-socket.ts';
 import { renderRotation } from '../control/rotation-text.ts';
-import type { NodeStatus, OffloadObstacle, PeerStatus, PolicyStatus } from '../control/target.ts';
+import type {
+  AccountStatus,
+  NodeStatus,
+  OffloadObstacle,
+  PeerAccountStatus,
+  PeerStatus,
+  PolicyStatus,
+} from '../control/target.ts';
 import { renderBytes, renderHandshake, renderRate } from '../control/units.ts';
 import { NodeError } from '../errors.ts';
 import { alignColumns } from './table.ts';
@@ -92,10 +99,12 @@ function render(node: NodeStatus, rates?: ReadonlyMap<string, Rate>): string {
     ...problems(node),
   ];
   if (peers.length === 0) return `${[...head, '  no peers'].join('\n')}\n`;
+  const used = accounts(node.policy);
   const rateHeads = rates === undefined ? [] : ['IN', 'OUT'];
   const heads = ['PEER', 'ENDPOINT', 'HANDSHAKE', ...rateHeads, 'RECEIVED', 'SENT', 'ALLOWED'];
   const rows = [heads, ...peers.map((peer) => peerRow(peer, rates))];
-  return `${[...head, ...alignColumns(rows).map((row) => `  ${row}`)].join('\n')}\n`;
+  const tables = [rows, ...used].flatMap((table) => alignColumns(table).map((row) => `  ${row}`));
+  return `${[...head, ...tables].join('\n')}\n`;
 }
 
 function peerRow(peer: PeerStatus, rates: ReadonlyMap<string, Rate> | undefined): string[] {
@@ -134,6 +143,44 @@ function hostRules({ hostRules: rules }: NodeStatus): string[] {
   const title = backend === 'nft' ? `table inet ${table}` : `chains ${table} (${backend})`;
   const where = backend === 'none' ? 'none' : `${title}${restored}`;
   return [`  host rules  ${where}`, ...rules.notEnforced.map((sentence) => `  not enforced: ${sentence}`)];
+}
+
+/** What peers and services have used, inside the tunnel, where there is a policy to count by. */
+function accounts(status: PolicyStatus | null): string[][][] {
+  if (status?.state !== 'enforced') return [];
+  const heads = (what: string): string[] => [what, 'TO IT', 'FROM IT', 'FLOWS'];
+  const peers = status.accounts.map((account) => [
+    account.peer,
+    renderBytes(BigInt(account.down.bytes)),
+    renderBytes(BigInt(account.up.bytes)),
+    flows(account),
+    limits(account),
+  ]);
+  const services = status.services.map((account) => [
+    account.service,
+    renderBytes(BigInt(account.up.bytes)),
+    renderBytes(BigInt(account.down.bytes)),
+    flows(account),
+  ]);
+  return [
+    ...(peers.length === 0 ? [] : [[[...heads('USED BY'), 'LIMITS'], ...peers]]),
+    ...(services.length === 0 ? [] : [[heads('SERVICE'), ...services]]),
+  ];
+}
+
+function flows({ up, down }: AccountStatus): string {
+  return String(BigInt(up.flows) + BigInt(down.flows));
+}
+
+function limits({ rate, quota }: PeerAccountStatus): string {
+  const rates = [
+    ...(rate?.down ? [`${renderRate(rate.down)} to it`] : []),
+    ...(rate?.up ? [`${renderRate(rate.up)} from it`] : []),
+  ];
+  if (quota === null) return rates.join(', ') || '-';
+  const over = quota.over === 'deny' ? 'nothing passes' : `${renderRate(quota.over)} each way`;
+  const used = `${renderBytes(BigInt(quota.usedBytes))} of ${renderBytes(BigInt(quota.bytes))} this ${quota.period}`;
+  return [...rates, quota.isOver ? `${used}: ${over}` : used].join(', ');
 }
 
 function policy(status: PolicyStatus | null): string {

@@ -4,7 +4,7 @@
 import { readdirSync } from 'node:fs';
 import { Counter, Gauge, Registry } from 'prom-client';
 import { OFFLOAD_KEYS, OFFLOADS } from '../config/offloads.ts';
-import type { NodeStatus, PeerStatus } from './target.ts';
+import type { AccountStatus, NodeStatus, PeerAccountStatus, PeerStatus, TallyStatus } from './target.ts';
 
 /** One value of a metric, and the labels that tell it from the others. */
 interface Sample {
@@ -60,6 +60,25 @@ export const METRICS: readonly Metric[] = [
     'ringfence_peer_last_handshake_seconds',
     'When the last handshake with a peer was, in seconds since 1970; absent before the first. `time()` less this is its age.',
     { labels: ['peer'], samples: perPeer(({ latestHandshakeSeconds }) => latestHandshakeSeconds) },
+  ),
+  ...used('bytes', 'Bytes of IP packets inside the tunnel'),
+  ...used('packets', 'Packets inside the tunnel'),
+  ...used('flows', 'Flows that were opened'),
+  gauge('ringfence_peer_quota_bytes', 'The quota of a peer, where the policy gives it one.', {
+    labels: ['peer'],
+    samples: perQuota(({ bytes }) => Number(bytes)),
+  }),
+  gauge('ringfence_peer_quota_used_bytes', 'What a peer has used of its quota in the present period.', {
+    labels: ['peer'],
+    samples: perQuota(({ usedBytes }) => Number(usedBytes)),
+  }),
+  gauge(
+    'ringfence_peer_quota_period_end_seconds',
+    'When the period of a quota ends, in seconds since 1970.',
+    {
+      labels: ['peer'],
+      samples: perQuota(({ endsSeconds }) => endsSeconds),
+    },
   ),
   counter(
     'ringfence_dropped_packets_total',
@@ -163,6 +182,46 @@ function counter(name: string, help: string, { labels = [], samples }: Rest): Me
 
 function gauge(name: string, help: string, { labels = [], samples }: Rest): Metric {
   return { name, type: 'gauge', help, labels, samples };
+}
+
+/** Of the peers and the services of the policy, each way. */
+function used(what: keyof TallyStatus, help: string): Metric[] {
+  const both = (labels: Readonly<Record<string, string>>, { up, down }: AccountStatus): Sample[] => [
+    { labels: { ...labels, direction: 'up' }, value: Number(up[what]) },
+    { labels: { ...labels, direction: 'down' }, value: Number(down[what]) },
+  ];
+  return [
+    counter(
+      `ringfence_policy_peer_${what}_total`,
+      `${help}: from a peer (up) and to it (down); over restarts.`,
+      {
+        labels: ['peer', 'direction'],
+        samples: (status) => accountsOf(status).flatMap((account) => both({ peer: account.peer }, account)),
+      },
+    ),
+    counter(
+      `ringfence_policy_service_${what}_total`,
+      `${help}: to a service of the policy (up) and from it (down); over restarts.`,
+      {
+        labels: ['service', 'direction'],
+        samples: ({ policy }) =>
+          policy?.state === 'enforced'
+            ? policy.services.flatMap((account) => both({ service: account.service }, account))
+            : [],
+      },
+    ),
+  ];
+}
+
+function accountsOf({ policy }: NodeStatus): readonly PeerAccountStatus[] {
+  return policy?.state === 'enforced' ? policy.accounts : [];
+}
+
+function perQuota(read: (quota: NonNullable<PeerAccountStatus['quota']>) => number): Metric['samples'] {
+  return (status) =>
+    accountsOf(status).flatMap(({ peer, quota }) =>
+      quota === null ? [] : [{ labels: { peer }, value: read(quota) }],
+    );
 }
 
 function perPeer(read: (peer: PeerStatus) => number | null): Metric['samples'] {

@@ -53,7 +53,44 @@ export type PolicyStatus =
       readonly evictedFlows: string;
       /** Most packets first; at most 4,096 pairs of rule and peer. */
       readonly denied: readonly DeniedStatus[];
+      /** Peers that the policy limits, or that have used something; over restarts, as far as the file of the accounts reaches. */
+      readonly accounts: readonly PeerAccountStatus[];
+      readonly services: readonly ServiceAccountStatus[];
     };
+
+/** What was counted in one direction. Bytes are those of IP packets inside the tunnel; flows were opened in it. */
+export interface TallyStatus {
+  readonly bytes: string;
+  readonly packets: string;
+  readonly flows: string;
+}
+
+export interface AccountStatus {
+  /** From the peer; to the service. */
+  readonly up: TallyStatus;
+  /** To the peer; from the service. */
+  readonly down: TallyStatus;
+}
+
+export interface ServiceAccountStatus extends AccountStatus {
+  readonly service: string;
+}
+
+export interface PeerAccountStatus extends AccountStatus {
+  readonly peer: string;
+  /** In bytes of IP packets per second; null = as fast as can be. */
+  readonly rate: { readonly up: number | null; readonly down: number | null } | null;
+  readonly quota: {
+    readonly bytes: string;
+    readonly usedBytes: string;
+    readonly period: 'day' | 'week' | 'month';
+    /** When the period ends, in seconds since 1970. */
+    readonly endsSeconds: number;
+    /** Past it: nothing passes, or so many bytes per second each way. */
+    readonly over: 'deny' | number;
+    readonly isOver: boolean;
+  } | null;
+}
 
 /** What one rule has denied one peer since the lane started. */
 export interface DeniedStatus {

@@ -7,6 +7,7 @@ import type {
   LaneChange,
   LaneDescriptors,
   LaneFilter,
+  LaneMeters,
   LanePackets,
   LaneSettings,
   LaneStatus,
@@ -78,6 +79,7 @@ export class LaneHandle {
         case 'status':
         case 'filter':
         case 'followed':
+        case 'meters':
         case 'policy':
         case 'done':
           return this.#answer(message.request, message);
@@ -127,6 +129,12 @@ export class LaneHandle {
   async follow(peers: Uint32Array): Promise<LanePackets | undefined> {
     const answer = await this.#ask((request) => ({ type: 'follow', request, peers }));
     return answer?.type === 'followed' ? answer.packets : undefined;
+  }
+
+  /** What it has counted of peers and services since it was last asked; undefined when the lane ends before it answers. */
+  async meters(): Promise<LaneMeters | undefined> {
+    const answer = await this.#ask((request) => ({ type: 'meters', request }));
+    return answer?.type === 'meters' ? answer.meters : undefined;
   }
 
   /**

@@ -2,7 +2,7 @@
 // lane's event after posting, because a lane that sleeps in the kernel sees no message.
 
 import type { Fault } from 'node-tuntap2';
-import type { FilterDrops, FilterLogEntry, FilterStatus, Load } from 'wireguard-wasm';
+import type { FilterDrops, FilterLogEntry, FilterMeter, FilterStatus, Load, Tally } from 'wireguard-wasm';
 
 /** Where a peer is reached. `address` has 4 or 16 bytes. */
 export interface LaneEndpoint {
@@ -117,6 +117,8 @@ export type ToLane =
   | { readonly type: 'filter'; readonly request: number }
   /** From now on the packets of these peers are logged, and no others'. Answered with what was logged since the last time. */
   | { readonly type: 'follow'; readonly request: number; readonly peers: Uint32Array }
+  /** What was counted of peers and services, where it has changed since it was last asked. */
+  | { readonly type: 'meters'; readonly request: number }
   /** To the host of a peer, through the tunnel. */
   | { readonly type: 'say'; readonly peer: number; readonly message: Uint8Array }
   /** Other sockets from now on. The lane empties the former ones first, and no longer uses them once it has answered. */
@@ -162,10 +164,22 @@ export interface LanePackets {
   readonly log: readonly FilterLogEntry[];
 }
 
+/** What was counted in one direction. */
+export type LaneTally = Tally;
+
+/** What was counted since the lane's start, of those that it has changed of; peers are the main thread's numbers. */
+export interface LaneMeters {
+  /** When the lane started, on its clock: tells it from the one before. */
+  readonly startedMs: number;
+  readonly peers: readonly FilterMeter[];
+  readonly services: readonly FilterMeter[];
+}
+
 export type FromLane =
   | { readonly type: 'ready' }
   | { readonly type: 'followed'; readonly request: number; readonly packets: LanePackets }
   | { readonly type: 'filter'; readonly request: number; readonly filter: LaneFilter }
+  | { readonly type: 'meters'; readonly request: number; readonly meters: LaneMeters }
   /** Whether a change of the policy was taken. If not, the policy stays as it was: a fault of ours. */
   | { readonly type: 'policy'; readonly request: number; readonly isTaken: boolean }
   | { readonly type: 'status'; readonly request: number; readonly status: LaneStatus }

@@ -1,7 +1,8 @@
 // The turns of a lane's loop: counts handed from one room to the other, in packet order. Nothing here sees a packet.
 //
 //   io.exchange ── datagrams ──▶ core.inbound ──▶ frames, replies ─┐
-//               ── frames ─────▶ core.outbound ──▶ messages ───────┴──▶ the next io.exchange
+//               ── frames ─────▶ core.outbound ──▶ messages ───────┼──▶ the next io.exchange
+//                    time ─────▶ core.release ──▶ what has waited ─┘
 //
 // All that the system is asked for between two turns is one call into native code. For what a packet in an idle tunnel waits
 // for is code that is in no cache any more: the less of it there is, the better.
@@ -57,6 +58,19 @@ export class Turns {
       this.#messages = core.outbound(report[REPORT.frames] as number);
       this.#frames = core.answers(); // to packets that the policy denies
     }
+  }
+
+  /** When the next packet that waits for the rate of its peer may leave; infinite while none waits. */
+  get releaseMs(): number {
+    return this.#core.releaseAt();
+  }
+
+  /** Lets go packets that have waited, if their time has come. */
+  release(): void {
+    if (this.#core.releaseAt() > this.nowMs) return;
+    this.flush();
+    this.#messages = this.#core.release();
+    this.#frames = this.#core.answers();
   }
 
   /** Works on waiting handshakes, behind data, for a bounded time. Says whether more wait. */

@@ -8,6 +8,7 @@ import type {
   FromLane,
   LaneDescriptors,
   LaneFilter,
+  LaneMeters,
   LanePackets,
   LanePolicy,
   LaneSettings,
@@ -50,6 +51,7 @@ class Lane {
   readonly #turns: Turns;
   readonly #hasGso: boolean;
   readonly #peers: LanePeers;
+  readonly #startedMs: number;
   /** Whether messages were left for the next turn, so that data need not wait for all of them. */
   #hasMessages = false;
   /** Whether there is more to do before it may sleep. */
@@ -69,6 +71,7 @@ class Lane {
   constructor({ port, descriptors, settings }: LaneStart, onPanic: (text: string) => void) {
     this.#port = port;
     const now = nowMs();
+    this.#startedMs = now;
     const wallClockMs = () => Math.trunc(now) + settings.clockOffsetSeconds * 1000;
     this.#core = new Core(compile(), { log: onPanic, wallClockMs }, now);
     // A fifth more throughput: every packet is copied through this memory. Where there are none, all works as well.
@@ -93,7 +96,12 @@ class Lane {
       // Also through the code for data, of which there is none.
       if (!this.#turn(0, DATA)) return;
     }
-    while (this.#turn(this.#isBusy ? 0 : this.#nextTick, 0));
+    while (this.#turn(this.#isBusy ? 0 : this.#nextDue(), 0));
+  }
+
+  /** When there is something to do, whatever comes or not. */
+  #nextDue(): number {
+    return this.#isUp ? Math.min(this.#nextTick, this.#turns.releaseMs) : this.#nextTick;
   }
 
   /** One turn: sleeps until `untilMs` at most, takes in what is ready, `also` what is named. False ends the lane. */
@@ -104,6 +112,7 @@ class Lane {
     this.#core.setTime(now);
     if (this.#isUp) turns.take(ready | also);
     if (((ready | also) & UDP) !== 0) this.#passOn();
+    if (this.#isUp) turns.release();
     this.#isBusy = this.#isUp && turns.handshakes();
     if ((ready & ~DATA) === 0 && !this.#hasMessages && now < this.#nextTick) return true;
     return this.#attend(ready, now);
@@ -181,6 +190,14 @@ class Lane {
     for (const id of this.#followed) this.#core.follow(id, true);
   }
 
+  #meters(): LaneMeters {
+    const peers = this.#core.filterMeters('peers').flatMap((row) => {
+      const id = this.#peers.nameOf(row.id);
+      return id === undefined ? [] : [{ ...row, id }];
+    });
+    return { startedMs: this.#startedMs, peers, services: this.#core.filterMeters('services') };
+  }
+
   #tick(now: number): void {
     const messages = this.#isUp ? this.#core.tick() : 0;
     this.#turns.send(messages);
@@ -245,6 +262,9 @@ class Lane {
       case 'follow':
         this.#follow(message.peers);
         this.#post({ type: 'followed', request: message.request, packets: this.#packets() });
+        return undefined;
+      case 'meters':
+        this.#post({ type: 'meters', request: message.request, meters: this.#meters() });
         return undefined;
       case 'say':
         // While the interface is down the answer would not be taken in.

@@ -3,7 +3,13 @@
 
 import type { IpPrefix } from '../address/prefix.ts';
 import type { LaneFilter, LanePolicy } from '../lane/messages.ts';
-import { type CompiledPolicy, type RuleName, STAGES, type Stage } from '../policy/compiled.ts';
+import {
+  type Allowances,
+  type CompiledPolicy,
+  DECIDERS,
+  type Decider,
+  type RuleName,
+} from '../policy/compiled.ts';
 import { PolicyEncoder } from '../policy/encode.ts';
 
 /** What one rule has denied one peer. */
@@ -11,7 +17,7 @@ export interface DeniedPackets {
   /** The main thread's number of the peer; of a peer that is gone, nobody's. */
   readonly peer: number;
   readonly rule: RuleName | null;
-  readonly stage: Stage;
+  readonly stage: Decider;
   readonly packets: bigint;
   readonly bytes: bigint;
 }
@@ -28,12 +34,13 @@ export class DevicePolicy {
   }
 
   /** What a lane starts with; null: everything passes. */
-  laneSettings(picksUp: boolean): LanePolicy | null {
-    return this.#current === null ? null : { records: this.#encoder.whole(), picksUp };
+  laneSettings(picksUp: boolean, allowances: Allowances): LanePolicy | null {
+    if (this.#current === null) return null;
+    return { records: this.#withAllowances(this.#encoder.whole(), allowances), picksUp };
   }
 
-  /** Records that make a lane have this policy in the place of the former; null for none. */
-  change(policy: CompiledPolicy | null): Uint8Array | null {
+  /** Records that make a lane have this policy, with these allowances, in the place of the former; null for none. */
+  change(policy: CompiledPolicy | null, allowances: Allowances): Uint8Array | null {
     this.#current = policy;
     if (policy === null) {
       this.#isNewToLanes = true;
@@ -43,7 +50,20 @@ export class DevicePolicy {
     const difference = this.#encoder.encode(policy);
     const records = this.#isNewToLanes ? this.#encoder.whole() : difference;
     this.#isNewToLanes = false;
-    return records;
+    return this.#withAllowances(records, allowances);
+  }
+
+  /** Records that tell a lane what some peers may use; undefined where nobody is limited. */
+  changeAllowances(allowances: Allowances): Uint8Array | undefined {
+    return this.#current === null ? undefined : this.#encoder.encodeAllowances(allowances);
+  }
+
+  #withAllowances(records: Uint8Array, allowances: Allowances): Uint8Array {
+    const more = this.#encoder.encodeAllowances(allowances);
+    const all = new Uint8Array(records.length + more.length);
+    all.set(records);
+    all.set(more, records.length);
+    return all;
   }
 
   /** Records that tell a lane the host's own addresses; undefined where there is nothing to tell. */
@@ -56,7 +76,7 @@ export class DevicePolicy {
   /** A lane has refused a change and keeps what it had, and so does this. */
   revert(former: CompiledPolicy | null): void {
     this.#encoder = new PolicyEncoder();
-    this.change(former);
+    this.change(former, new Map());
     this.#isNewToLanes = true;
   }
 
@@ -68,7 +88,7 @@ export class DevicePolicy {
     return drops.map(({ peer, rule, stage, packets, bytes }) => ({
       peer,
       rule: this.ruleName(rule),
-      stage: STAGES[stage] ?? 'default',
+      stage: DECIDERS[stage] ?? 'default',
       packets,
       bytes,
     }));

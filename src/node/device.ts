@@ -11,9 +11,16 @@ import type { DeviceSnapshot, PeerTraffic, UapiDevice } from '../control/uapi/de
 import { DeviceModel, MOST_PEERS, type ModelPeer, type PeerKey, peerKey } from '../control/uapi/model.ts';
 import { codeOf, messageOf, NodeError } from '../errors.ts';
 import { closeSockets, type Descriptors, type Sockets } from '../lane/descriptors.ts';
-import type { LaneEndpoint, LaneFilter, LaneOffloads, LanePackets, LaneStatus } from '../lane/messages.ts';
+import type {
+  LaneEndpoint,
+  LaneFilter,
+  LaneMeters,
+  LaneOffloads,
+  LanePackets,
+  LaneStatus,
+} from '../lane/messages.ts';
 import type { Log } from '../log.ts';
-import type { CompiledPolicy, RuleName } from '../policy/compiled.ts';
+import type { Allowances, CompiledPolicy, RuleName } from '../policy/compiled.ts';
 import { type DeniedPackets, DevicePolicy } from './device-policy.ts';
 import { HandshakeClock, stateDirectory } from './handshake-clock.ts';
 import { laneChanges, laneEndpoint, peerEdit, wholeChange } from './lane-changes.ts';
@@ -34,6 +41,8 @@ export interface DeviceOptions {
   readonly change: DeviceChange;
   /** What its peers may do; null: everything. */
   readonly policy?: CompiledPolicy | null;
+  /** What peers with a quota may use: asked for each time a lane starts, whose core has counted nothing yet. */
+  readonly allowances?: () => Allowances;
   /** The host's own addresses, which the policy refers to. */
   readonly ownAddresses?: readonly IpPrefix[];
   readonly log: Log;
@@ -81,7 +90,7 @@ export class Device implements UapiDevice {
     this.#mtu = options.mtu;
     this.#model.apply(options.change);
     this.#policy.changeOwn(options.ownAddresses ?? []);
-    this.#policy.change(options.policy ?? null);
+    this.#policy.change(options.policy ?? null, new Map());
   }
 
   /**
@@ -218,13 +227,21 @@ export class Device implements UapiDevice {
 
   /**
    * Makes this the policy, null for none, and settles when the lane has it: what it does not allow is dead, flows that it
-   * allows go on.
+   * allows go on. `allowances` are of all peers with a quota, by the count of the running lane.
    * @throws NodeError `ERR_NODE_POLICY` when the core refuses it; the former is in force then
    */
-  setPolicy(policy: CompiledPolicy | null): Promise<void> {
+  setPolicy(policy: CompiledPolicy | null, allowances: () => Allowances): Promise<void> {
     return this.#inTurn(async () => {
       const former = this.#policy.current;
-      await this.#giveLane(this.#policy.change(policy), former);
+      await this.#giveLane(this.#policy.change(policy, allowances()), former);
+    });
+  }
+
+  /** These peers may use so much, by the count of the running lane. */
+  setAllowances(allowances: Allowances): Promise<void> {
+    return this.#inTurn(async () => {
+      const records = this.#policy.changeAllowances(allowances);
+      if (records !== undefined) await this.#giveLane(records, this.#policy.current);
     });
   }
 
@@ -250,6 +267,11 @@ export class Device implements UapiDevice {
   /** Has the packets of these peers logged, and of no others; what was logged since the last time. undefined as above. */
   async follow(peers: Iterable<number>): Promise<LanePackets | undefined> {
     return this.#lane?.follow(Uint32Array.from(peers));
+  }
+
+  /** What was counted of peers and services since it was last asked; undefined while no lane runs. */
+  async meters(): Promise<LaneMeters | undefined> {
+    return this.#lane?.meters();
   }
 
   deniedPackets(filter: LaneFilter): DeniedPackets[] {
@@ -321,7 +343,10 @@ export class Device implements UapiDevice {
         mtu: this.#mtu,
         clockOffsetSeconds: this.#clock.offsetSeconds,
         // A lane that takes the place of another takes up the connections that were there.
-        policy: this.#policy.laneSettings(this.#lane !== undefined),
+        policy: this.#policy.laneSettings(
+          this.#lane !== undefined,
+          this.#options.allowances?.() ?? new Map(),
+        ),
         change: wholeChange(this.#model),
       }),
       ...(laneWorker === undefined ? {} : { worker: laneWorker }),

@@ -9,10 +9,12 @@ import { messageOf } from '../errors.ts';
 import type { LaneFilter, LanePackets } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import { type Compilation, compile } from '../policy/compile.ts';
-import { STAGES } from '../policy/compiled.ts';
+import { DECIDERS } from '../policy/compiled.ts';
+import type { Accounts } from './accounts.ts';
 import type { Device } from './device.ts';
 import { Followers } from './followers.ts';
 import { hostAddresses } from './host-addresses.ts';
+import type { Metering } from './metering.ts';
 import type { PreparedPart, ReloadPart } from './reload.ts';
 
 /** The host's addresses are looked at, and the log of the core is fetched, this often. */
@@ -45,8 +47,19 @@ export interface PeerNames {
   readonly peerOf: (name: string) => number | undefined;
 }
 
-export class NodeFilter implements ReloadPart, Disposable {
+/** What a filter tells and is told beside the policy. */
+export interface FilterParts {
+  readonly device: Device;
+  readonly accounts: Accounts;
+  readonly metering: Metering;
+  readonly names: PeerNames;
+  readonly log: Log;
+}
+
+export class NodeFilter implements ReloadPart, AsyncDisposable {
   readonly #device: Device;
+  readonly #accounts: Accounts;
+  readonly #metering: Metering;
   readonly #log: Log;
   readonly #names: PeerNames;
   readonly #followers: Followers;
@@ -54,8 +67,11 @@ export class NodeFilter implements ReloadPart, Disposable {
   #config: NodeConfig;
   #compilation: Compilation | null;
 
-  constructor(device: Device, config: NodeConfig, starting: StartingPolicy, names: PeerNames, log: Log) {
+  constructor(config: NodeConfig, starting: StartingPolicy, parts: FilterParts) {
+    const { device, accounts, metering, names, log } = parts;
     this.#device = device;
+    this.#accounts = accounts;
+    this.#metering = metering;
     this.#config = config;
     this.#compilation = starting.compilation;
     this.#names = names;
@@ -74,9 +90,11 @@ export class NodeFilter implements ReloadPart, Disposable {
     return this.#followers.requests;
   }
 
-  [Symbol.dispose](): void {
+  /** Before the device stops: what it has counted is written down. */
+  async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     this.#followers[Symbol.dispose]();
+    await this.#metering.finish();
   }
 
   async prepare(from: NodeConfig, to: NodeConfig): Promise<PreparedPart> {
@@ -90,18 +108,21 @@ export class NodeFilter implements ReloadPart, Disposable {
   }
 
   async #set(config: NodeConfig, compilation: Compilation | null): Promise<void> {
+    await this.#metering.change(config);
     await this.#device.setOwnAddresses(ownAddresses(config));
-    await this.#device.setPolicy(compilation?.policy ?? null);
+    await this.#device.setPolicy(compilation?.policy ?? null, () => this.#metering.allowances());
     this.#config = config;
     this.#compilation = compilation;
   }
 
   /** null: the file has no section `firewall`, and everything passes. */
   async status(): Promise<PolicyStatus | null> {
-    if (this.#compilation === null) return null;
+    const compilation = this.#compilation;
+    if (compilation === null) return null;
     const filter = await this.#device.filter();
     if (filter === undefined) return { state: 'restarting' };
     this.#heed(filter);
+    await this.#metering.collect();
     const { generation, rules, flows, mostFlows, evicted } = filter.status;
     return {
       state: 'enforced',
@@ -111,6 +132,8 @@ export class NodeFilter implements ReloadPart, Disposable {
       mostFlows,
       evictedFlows: String(evicted),
       denied: this.#denied(filter),
+      accounts: this.#accounts.peers(compilation.model),
+      services: this.#accounts.services(compilation.model),
     };
   }
 
@@ -139,6 +162,7 @@ export class NodeFilter implements ReloadPart, Disposable {
       await this.#device.setOwnAddresses(ownAddresses(this.#config));
       const filter = await this.#device.filter();
       if (filter !== undefined) this.#heed(filter);
+      await this.#metering.keep();
     } catch (error) {
       this.#log.warn(`the filter was not kept fresh: ${messageOf(error)}`);
     }
@@ -157,7 +181,7 @@ export class NodeFilter implements ReloadPart, Disposable {
       const ends = [entry.source, entry.destination].map((bytes) =>
         bytes.length === 0 ? '?' : renderIp({ version: bytes.length === 4 ? 4 : 6, bytes }),
       );
-      const why = entry.reason ?? `${STAGES[entry.stage ?? -1]}${rule === null ? '' : `, ${rule}`}`;
+      const why = entry.reason ?? `${DECIDERS[entry.stage ?? -1]}${rule === null ? '' : `, ${rule}`}`;
       const peer = this.#names.nameOf(entry.peer) ?? 'a peer that is gone';
       const way = entry.leg === 'in' ? 'from' : 'to';
       this.#log.debug(

@@ -14,7 +14,7 @@ import type {
 import { messageOf, NodeError } from '../errors.ts';
 import type { LanePackets } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
-import { STAGES } from '../policy/compiled.ts';
+import { DECIDERS } from '../policy/compiled.ts';
 import type { Device } from './device.ts';
 
 /** As often as the core has room for more: `FOLLOWED` in wasm/core/src/filter/report.rs. */
@@ -143,7 +143,7 @@ export class Followers implements Disposable {
       port: hasPorts ? entry.port : null,
       lengthBytes: entry.lengthBytes,
       verdict: isDecided ? (entry.isAllowed ? 'allow' : 'deny') : 'drop',
-      stage: isDecided ? (STAGES[entry.stage ?? -1] ?? null) : null,
+      stage: isDecided ? (DECIDERS[entry.stage ?? -1] ?? null) : null,
       rule,
       place: rule === null ? null : this.#node.placeOf(rule),
       reason: entry.reason ?? null,

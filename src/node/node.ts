@@ -18,16 +18,19 @@ import { ConfigError, messageOf, NodeError } from '../errors.ts';
 import { Descriptors } from '../lane/descriptors.ts';
 import type { LaneOffloads } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
+import { Accounts } from './accounts.ts';
 import { changeBetween, configuredChange } from './configured-change.ts';
 import { DefaultRoutes } from './default-routes.ts';
 import { Device } from './device.ts';
 import { EndpointKeeper } from './endpoint-keeper.ts';
 import { NodeFilter, type StartingPolicy, startingPolicy } from './filter.ts';
+import { stateDirectory } from './handshake-clock.ts';
 import type { HostNode } from './host-node.ts';
 import { HostRules } from './host-rules.ts';
 import { TunnelInterface, tunnelMtu } from './interface.ts';
 import { Invitations } from './invitations.ts';
 import { answerLogLevel, logLevelPart } from './log-level.ts';
+import { Metering } from './metering.ts';
 import { chooseOffloads, type OffloadChoice, wantedOffloads } from './offloads.ts';
 import { changeWhole, type ReloadPart } from './reload.ts';
 import { Rotations } from './rotations.ts';
@@ -231,10 +234,16 @@ export class Node implements ControlTarget {
       log.warn('this host has no IPv6: peers are reached over IPv4 only');
 
     const starting = startingPolicy(config);
+    const accounts = await Accounts.start({
+      directory: stateDirectory(),
+      interfaceName: config.interface.name,
+      log,
+    });
+    const metering = new Metering(accounts, config, () => this.#device);
     // The lane starts while `ip` runs: nothing is ready before both are.
     const [interfaceResult, deviceResult] = await Promise.allSettled([
       TunnelInterface.setUp(config, mtu, log, () => this.#defaultRoutes?.mark ?? 0),
-      this.#startDevice(descriptors, mtu, starting),
+      this.#startDevice(descriptors, mtu, starting, metering),
     ]);
     if (deviceResult.status === 'fulfilled') this.#undo.defer(() => deviceResult.value.stop());
     if (interfaceResult.status === 'rejected') throw interfaceResult.reason;
@@ -245,7 +254,8 @@ export class Node implements ControlTarget {
       nameOf: (peer: number) => this.#peerName(peer),
       peerOf: (name: string) => this.#peerNumber(name),
     };
-    this.#filter = this.#undo.use(new NodeFilter(this.#device, config, starting, names, log));
+    const parts = { device: this.#device, accounts, metering, names, log };
+    this.#filter = this.#undo.use(new NodeFilter(config, starting, parts));
 
     this.#undo.defer(() => this.#talks.stop());
     const host = this.#asHost(this.#device);
@@ -356,7 +366,12 @@ export class Node implements ControlTarget {
     }
   }
 
-  #startDevice(descriptors: Descriptors, mtu: number, starting: StartingPolicy): Promise<Device> {
+  #startDevice(
+    descriptors: Descriptors,
+    mtu: number,
+    starting: StartingPolicy,
+    metering: Metering,
+  ): Promise<Device> {
     const { config, secrets, log, laneWorker } = this.#options;
     return Device.start({
       descriptors,
@@ -364,6 +379,7 @@ export class Node implements ControlTarget {
       mtu,
       change: configuredChange(config, secrets),
       policy: starting.compilation?.policy ?? null,
+      allowances: () => metering.beginLane(),
       ownAddresses: starting.ownAddresses,
       log,
       onHeard: (peer, message) => void this.#talks.hear(peer, message),

@@ -6,6 +6,7 @@ import type {
   LaneChange,
   LaneDescriptors,
   LaneFilter,
+  LaneMeters,
   LanePackets,
   LaneSettings,
   LaneStatus,
@@ -87,6 +88,11 @@ export class Supervisor {
   /** Has the packets of these peers logged, and of no others; undefined while no lane runs. */
   async follow(peers: Uint32Array): Promise<LanePackets | undefined> {
     return this.#lane?.follow(peers);
+  }
+
+  /** What it has counted of peers and services since it was last asked; undefined while no lane runs. */
+  async meters(): Promise<LaneMeters | undefined> {
+    return this.#lane?.meters();
   }
 
   /** False when the core has refused the change. Without a lane there is nothing to change: the next has other settings. */

@@ -4,6 +4,7 @@
 import { hostPrefix, type IpPrefix, packPrefix } from '../address/prefix.ts';
 import { commonTraffic, MOST_PORT, type Traffic } from '../address/traffic.ts';
 import {
+  type CompiledLimits,
   type CompiledNetwork,
   type CompiledPeer,
   type CompiledPolicy,
@@ -63,6 +64,8 @@ export function compile(model: Policy, former: Compilation | null = null): Compi
   };
 }
 
+/** The rule set by which flows are counted. */
+const SERVICES = 'services';
 const BOTH_LEGS: readonly Leg[] = ['in', 'out'];
 const IN: readonly Leg[] = ['in'];
 const OUT: readonly Leg[] = ['out'];
@@ -126,12 +129,13 @@ class Compiler {
       networks: former.networks,
       subjects: this.#subjects,
       peers: this.#compiledPeers,
+      services: former.services,
       notInternet: areAddresses ? former.notInternet : distinct(notInternet(this.#policy)),
     };
   }
 
   whole(): CompiledPolicy {
-    const { action, profiles, networks, sites, peers, inbound } = this.#policy;
+    const { action, profiles, networks, services, sites, peers, inbound } = this.#policy;
     for (const profile of profiles) this.#addProfile(profile);
     const general = inbound.filter(({ from }) => from.some(({ kind }) => kind !== 'site' && kind !== 'lan'));
     this.#addRuleSet(
@@ -140,6 +144,10 @@ class Compiler {
     );
     for (const site of sites) this.#addSite(site);
     for (const peer of peers) this.#addPeer(peer);
+    this.#addRuleSet(
+      SERVICES,
+      services.flatMap((service) => this.#rulesOfService(service, service)),
+    );
     this.#addSelf();
     this.#addOutside();
     const compiledNetworks = networks.map((network): [string, CompiledNetwork] => [
@@ -152,6 +160,7 @@ class Compiler {
       networks: new Map(compiledNetworks),
       subjects: this.#subjects,
       peers: this.#compiledPeers,
+      services: this.#ruleSets.has(SERVICES) ? SERVICES : null,
       notInternet: distinct(notInternet(this.#policy)),
     };
   }
@@ -228,6 +237,7 @@ class Compiler {
       publicKey: peer.publicKey,
       subject: name,
       sites: subnets.length === 0 ? [] : this.#carried(name, peer.name, subnets, [...addresses, ...routes]),
+      limits: profile === null ? null : limitsOf(profile),
     });
     this.#addRuleSet(reachSet(peer.name), this.#reachRules(peer));
   }
@@ -295,10 +305,12 @@ class Compiler {
   }
 
   #serviceRules(refs: readonly ServiceRef[]): CompiledRule[] {
-    return refs.flatMap((ref) =>
-      this.#destinations({ kind: 'service', name: ref.service }).flatMap((destination) =>
-        rulesFor(allow(ref, BOTH_LEGS), destination, []),
-      ),
+    return refs.flatMap((ref) => this.#rulesOfService(ref, named(this.#services, ref.service)));
+  }
+
+  #rulesOfService(rule: Rule, { addresses, traffic }: Service): CompiledRule[] {
+    return addresses.flatMap((address) =>
+      rulesFor(allow(rule, BOTH_LEGS), { to: hostPrefix(address), traffic }, []),
     );
   }
 
@@ -392,6 +404,15 @@ export function nobody(ruleSets: readonly string[]): CompiledSubject {
     reachesPeers: null,
     reachesNode: null,
     internet: null,
+  };
+}
+
+function limitsOf({ rate, quota }: Profile): CompiledLimits | null {
+  if (rate === null && quota === null) return null;
+  return {
+    up: rate?.up ?? null,
+    down: rate?.down ?? null,
+    quota: quota && { rule: quota.name, over: quota.over },
   };
 }
 

@@ -36,9 +36,13 @@ export type RuleName = string;
 /** Where a packet is judged: on its way in from a peer, or out to one. */
 export type Leg = 'in' | 'out';
 
-/** What decided, in the order of judgement. The numbers of the core are the indices of this list. */
+/** What decided, in the order of judgement. */
 export const STAGES = ['deny', 'isolation', 'grant', 'network', 'internet', 'default'] as const;
 export type Stage = (typeof STAGES)[number];
+
+/** The same with what denies beside the judgement: `quota`, the peer's is used up. */
+export const DECIDERS = [...STAGES, 'quota'] as const;
+export type Decider = (typeof DECIDERS)[number];
 
 /** What comes of a flow, and why. `rule` is null where no row of the document decided: at the stage `default`. */
 export interface Decision {
@@ -109,7 +113,21 @@ export interface CompiledPeer {
   readonly subject: string;
   /** Who it is with a source in one of these: the sites it carries. No prefix twice. */
   readonly sites: readonly { readonly prefix: IpPrefix; readonly subject: string }[];
+  /** Of its tunnel, whoever is behind it; null = none. */
+  readonly limits: CompiledLimits | null;
 }
+
+/** Rates are bytes of IP packets per second. */
+export interface CompiledLimits {
+  /** From the peer, and to it; null = as fast as can be. */
+  readonly up: number | null;
+  readonly down: number | null;
+  /** Past its quota nothing passes, or so much a second each way. How much is left, the core is told as an allowance. */
+  readonly quota: { readonly rule: RuleName; readonly over: 'deny' | number } | null;
+}
+
+/** Bytes of both directions that a peer may use after the lane's start, by the name of its part. */
+export type Allowances = ReadonlyMap<string, bigint>;
 
 /** The subject that is this node, and the one that is everybody no other subject's addresses hold. Both are always there. */
 export const SELF = 'self';
@@ -125,6 +143,8 @@ export interface CompiledPolicy {
   readonly subjects: ReadonlyMap<string, CompiledSubject>;
   /** By any name that is theirs alone. No public key twice. */
   readonly peers: ReadonlyMap<string, CompiledPeer>;
+  /** The rule set by whose rows flows are counted, the services; null = by none. */
+  readonly services: string | null;
   /** Destinations that are not the internet: private and special networks, the overlay's own. */
   readonly notInternet: readonly IpPrefix[];
 }

@@ -3,6 +3,8 @@
 
 import type { IpPrefix } from '../address/prefix.ts';
 import {
+  type Allowances,
+  type CompiledLimits,
   type CompiledNetwork,
   type CompiledPeer,
   type CompiledPolicy,
@@ -35,6 +37,9 @@ const KIND = {
   notInternet: 15,
   ownAddress: 16,
   itsNetworkBehind: 17,
+  itsLimits: 18,
+  allowance: 19,
+  services: 20,
 } as const;
 
 const IN = 1;
@@ -75,6 +80,12 @@ class Records {
 
   word(offset: number, value: number): this {
     this.#view.setUint32(this.#at + offset, value, true);
+    return this;
+  }
+
+  /** 64 bits, for what outgrows 32. */
+  long(offset: number, value: bigint): this {
+    this.#view.setBigUint64(this.#at + offset, value, true);
     return this;
   }
 
@@ -148,6 +159,10 @@ class Parts {
     return records.all();
   }
 
+  has(name: string): boolean {
+    return this.#written.has(name);
+  }
+
   all(): Iterable<Uint8Array> {
     return this.#written.values();
   }
@@ -168,6 +183,7 @@ export class PolicyEncoder {
   /** Records of prefixes that belong to no part. */
   #notInternet = new Uint8Array();
   #own = new Uint8Array();
+  #services: string | null = null;
 
   /** What makes a core that has the policy encoded last have this one. */
   encode(policy: CompiledPolicy): Uint8Array {
@@ -187,6 +203,10 @@ export class PolicyEncoder {
     for (const [name, network] of policy.networks) add(this.#networks.write(name, network, this.#network));
     for (const [name, subject] of policy.subjects) add(this.#subjects.write(name, subject, this.#subject));
     for (const [name, peer] of policy.peers) add(this.#peers.write(name, peer, this.#peer));
+    if (policy.services !== this.#services) {
+      this.#services = policy.services;
+      add(this.#servicesRecord());
+    }
     const notInternet = prefixes(KIND.notInternet, policy.notInternet);
     if (!isSame(notInternet, this.#notInternet)) add(notInternet);
     this.#notInternet = notInternet;
@@ -202,12 +222,29 @@ export class PolicyEncoder {
     return records;
   }
 
+  /** What tells the core that these peers may use so much. Of peers that are not in the policy it is not told. */
+  encodeAllowances(allowances: Allowances): Uint8Array {
+    const records = new Records();
+    for (const [name, bytes] of allowances) {
+      if (!this.#peers.has(name)) continue;
+      records.begin(KIND.allowance).word(4, this.#peers.number(name)).long(8, bytes);
+    }
+    return records.all();
+  }
+
+  #servicesRecord(): Uint8Array {
+    const records = new Records().begin(KIND.services);
+    if (this.#services !== null) records.byte(1, 1).word(4, this.#ruleSets.number(this.#services));
+    return records.all();
+  }
+
   /** All of it, for a core that has no policy. */
   whole(): Uint8Array {
     const kinds = [this.#ruleSets, this.#networks, this.#subjects, this.#peers];
     return joined([
       this.#header(true),
       ...kinds.flatMap((parts) => [...parts.all()]),
+      this.#servicesRecord(),
       this.#notInternet,
       this.#own,
     ]);
@@ -272,7 +309,7 @@ export class PolicyEncoder {
     return records.all();
   };
 
-  readonly #peer = (number: number, { publicKey, subject, sites }: CompiledPeer): Uint8Array => {
+  readonly #peer = (number: number, { publicKey, subject, sites, limits }: CompiledPeer): Uint8Array => {
     const records = new Records()
       .begin(KIND.peer)
       .word(4, number)
@@ -280,8 +317,19 @@ export class PolicyEncoder {
       .bytes(32, publicKey);
     for (const site of sites)
       records.begin(KIND.itsSite).prefix(1, 32, site.prefix).word(8, this.#subjects.number(site.subject));
+    if (limits !== null) this.#putLimits(records, limits);
     return records.all();
   };
+
+  #putLimits(records: Records, { up, down, quota }: CompiledLimits): void {
+    const over = quota === null || quota.over === 'deny' ? 0 : quota.over;
+    records
+      .begin(KIND.itsLimits)
+      .long(16, BigInt(up ?? 0))
+      .long(24, BigInt(down ?? 0))
+      .long(32, BigInt(over));
+    if (quota !== null) records.byte(1, 1).word(8, this.#ruleNumber(quota.rule));
+  }
 
   #ruleNumber(name: RuleName): number {
     const known = this.#rules.get(name);
@@ -293,7 +341,7 @@ export class PolicyEncoder {
   }
 
   /** A number is never given to another name: a counter of the core may still speak of it. */
-  #forgetRules({ ruleSets, networks, subjects }: CompiledPolicy): void {
+  #forgetRules({ ruleSets, networks, subjects, peers }: CompiledPolicy): void {
     if (this.#rules.size <= this.#mostRules) return; // counting those in use takes longer than one peer's change
     const inUse = new Set<RuleName | null>();
     for (const rules of ruleSets.values()) for (const { rule } of rules) inUse.add(rule);
@@ -301,6 +349,7 @@ export class PolicyEncoder {
     for (const { reachesPeers, reachesNode, internet } of subjects.values()) {
       inUse.add(reachesPeers).add(reachesNode).add(internet);
     }
+    for (const { limits } of peers.values()) inUse.add(limits?.quota?.rule ?? null);
     this.#mostRules = 2 * inUse.size + MOST_STALE_RULES;
     if (this.#rules.size <= this.#mostRules) return;
     for (const [name, number] of this.#rules) {

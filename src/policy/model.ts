@@ -126,7 +126,7 @@ export interface Rate {
   readonly down: number | null;
 }
 
-export interface Quota {
+export interface Quota extends Rule {
   readonly bytes: number;
   readonly period: 'day' | 'week' | 'month';
   /** Past it: nothing passes, or so many bytes per second each way. */
@@ -209,6 +209,7 @@ export function rulesOf({ rule, peers, profiles, networks, sites, services, inbo
       ...profile.allow,
       ...profile.deny,
       ...(profile.internet === null ? [] : [profile.internet]),
+      ...(profile.quota === null ? [] : [profile.quota]),
     ]),
     ...networks,
     ...sites.flatMap((site) => [

@@ -65,6 +65,8 @@ export function policyStatusOf(denied: readonly DeniedStatus[]): PolicyStatus {
     mostFlows: 65_536,
     evictedFlows: '0',
     denied,
+    accounts: [],
+    services: [],
   };
 }
 

@@ -10,6 +10,8 @@ const PERIODS: readonly Quota['period'][] = ['day', 'week', 'month'];
 
 /** Below this not even one full packet a second would pass: 1500 bytes. */
 const LEAST_RATE_BITS = 12_000;
+/** More than any host carries, and what the core can count with. */
+const MOST_RATE_BITS = 1e12;
 
 export interface QuotaAmount {
   readonly bytes: number;
@@ -22,6 +24,7 @@ export function parseRate(text: string): Parsed<number> {
   if (bits === null) return refuse(`it is a number and one of ${Object.keys(BITS).join(', ')}`);
   if (bits < LEAST_RATE_BITS)
     return refuse(`below ${LEAST_RATE_BITS / 1000}kbit no packet of full size would pass`);
+  if (bits > MOST_RATE_BITS) return refuse(`it is at most ${MOST_RATE_BITS / 1e9}gbit`);
   return { ok: true, value: Math.floor(bits / 8) };
 }
 

@@ -153,10 +153,6 @@ class Builder {
     const note = (isThere: boolean, path: Path, what: string): void => {
       if (isThere) found.push({ place: this.place(path), what });
     };
-    for (const [id, { rate, quota }] of Object.entries(section.profiles)) {
-      note(rate !== undefined, ['firewall', 'profiles', id, 'rate'], 'a rate');
-      note(quota !== undefined, ['firewall', 'profiles', id, 'quota'], 'a quota');
-    }
     for (const [id, { exit_relay }] of Object.entries(section.sites)) {
       note(exit_relay.consume, ['firewall', 'sites', id, 'exit_relay', 'consume'], 'the internet of a site');
     }
@@ -230,7 +226,10 @@ class Builder {
       allow: this.#rows(allow, [...path, 'allow']),
       deny: this.#rows(deny, [...path, 'deny']),
       rate: rate === undefined ? null : { up: rate.up ?? null, down: rate.down ?? null },
-      quota: quota === undefined ? null : ({ ...quota, over: over_quota } satisfies Quota),
+      quota:
+        quota === undefined
+          ? null
+          : ({ ...this.#rule([...path, 'quota']), ...quota, over: over_quota } satisfies Quota),
     };
   }
 

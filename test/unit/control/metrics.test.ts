@@ -5,6 +5,11 @@ import { describe, expect, test } from 'vitest';
 import { METRICS, renderMetrics } from '../../../src/control/metrics.ts';
 import type { NodeStatus } from '../../../src/control/target.ts';
 
+const ACCOUNT = {
+  up: { bytes: '1000', packets: '10', flows: '1' },
+  down: { bytes: '2000', packets: '20', flows: '2' },
+};
+
 const STATUS: NodeStatus = {
   version: '0.1.0',
   pid: 4711,
@@ -24,7 +29,32 @@ const STATUS: NodeStatus = {
   },
   lane: { state: 'restarting', restarts: 2, lastFailure: 'a trap', asksCookiesOf: 'everyone' },
   hostRules: null,
-  policy: null,
+  policy: {
+    state: 'enforced',
+    generation: 1,
+    rules: 9,
+    flows: 3,
+    mostFlows: 65_536,
+    evictedFlows: '0',
+    denied: [],
+    accounts: [
+      {
+        peer: 'alice',
+        ...ACCOUNT,
+        rate: null,
+        quota: {
+          bytes: '50000',
+          usedBytes: '3000',
+          period: 'day',
+          endsSeconds: 1_700_006_400,
+          over: 'deny',
+          isOver: false,
+        },
+      },
+      { peer: 'bob', ...ACCOUNT, rate: { up: 1_500, down: null }, quota: null },
+    ],
+    services: [{ service: 'files', ...ACCOUNT }],
+  },
   rotations: [],
   peers: [
     {
@@ -74,6 +104,12 @@ describe('the page', () => {
     'ringfence_offload_active{offload="udp_gro",interface="rf0"} 1',
     'ringfence_offload_obstacle{offload="udp_gso",obstacle="eio",interface="rf0"} 1',
     'ringfence_offload_obstacle{offload="tun_udp",obstacle="host",interface="rf0"} 1',
+    'ringfence_policy_peer_bytes_total{peer="alice",direction="up",interface="rf0"} 1000',
+    'ringfence_policy_peer_flows_total{peer="bob",direction="down",interface="rf0"} 2',
+    'ringfence_policy_service_packets_total{service="files",direction="down",interface="rf0"} 20',
+    'ringfence_peer_quota_bytes{peer="alice",interface="rf0"} 50000',
+    'ringfence_peer_quota_used_bytes{peer="alice",interface="rf0"} 3000',
+    'ringfence_peer_quota_period_end_seconds{peer="alice",interface="rf0"} 1700006400',
     'ringfence_lane_up{interface="rf0"} 0',
     'ringfence_lane_restarts_total{interface="rf0"} 2',
   ])('has %s', async (line) => expect(await page()).toContain(line));

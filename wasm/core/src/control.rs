@@ -15,6 +15,7 @@
 //! policy_stage 0 records of 64 bytes (filter/decode.rs)
 //! filter_status 0 is on u32 │ 4 generation u32 │ 8 rules u32 │ 12 flows u32 │ 16 most flows u32 │ 24 flows that gave way u64
 //! filter_drops 0 row to go on with u32 (4,096 = that was all) │ 8 rows of 32 bytes (filter/report.rs)
+//! filter_meters 0 row to go on with u32 (2^32 − 1 = that was all) │ 8 rows of 64 bytes (filter/meters.rs)
 //! filter_log   0 entries of 64 bytes (filter/report.rs)
 //! judge        0 the packet, then 0 rule u32
 //! seal, open   0 key 32 │ 32 nonce 12 │ 44 additional data, then text, then 16 bytes of tag
@@ -164,6 +165,14 @@ impl ControlBlock {
         let Some((head, rows)) = self.bytes.split_first_chunk_mut::<8>() else { return 0 };
         let (count, next) = filter.write_drops(start, rows);
         *head = (next as u64).to_le_bytes();
+        count as i32
+    }
+
+    /// Rows of what was counted, in the same way.
+    pub fn write_meters(&mut self, filter: &mut Filter, of_services: bool, start: usize) -> i32 {
+        let Some((head, rows)) = self.bytes.split_first_chunk_mut::<8>() else { return 0 };
+        let (count, next) = filter.write_meters(of_services, start, rows);
+        *head = u64::from(next).to_le_bytes();
         count as i32
     }
 

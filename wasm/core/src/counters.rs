@@ -69,10 +69,14 @@ pub enum DropReason {
     NoFlow,
     /// No flow gave way to a new one.
     FlowTableFull,
+    /// More waits for the rate of the peer than may.
+    OverRate,
+    /// The quota of the peer is used up.
+    OverQuota,
 }
 
 impl DropReason {
-    pub const NAMES: [&'static str; 32] = [
+    pub const NAMES: [&'static str; 34] = [
         "malformed-message",
         "bad-mac1",
         "low-order-key",
@@ -105,9 +109,18 @@ impl DropReason {
         "bad-segment",
         "no-flow",
         "flow-table-full",
+        "over-rate",
+        "over-quota",
     ];
 }
-const _: () = assert!(DropReason::FlowTableFull as usize + 1 == DropReason::NAMES.len());
+const _: () = assert!(DropReason::OverQuota as usize + 1 == DropReason::NAMES.len());
+
+impl DropReason {
+    /// Whether the policy says no, and so says whether the sender is told.
+    pub fn is_denial(self) -> bool {
+        matches!(self, DropReason::FilterDenied | DropReason::OverQuota)
+    }
+}
 
 /// The block of drop counters. Fixed for the life of the core: the host knows its address.
 pub struct Counters {

@@ -8,7 +8,7 @@ use crate::admission::FormerPeers;
 use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::arena::{Intake, SendQueue};
 use crate::control::Key;
-use crate::counters::Counters;
+use crate::counters::{Counters, DropReason};
 use crate::filter::Filter;
 use crate::handshake_gate::{self, Identity};
 use crate::handshakes::Gate;
@@ -58,7 +58,7 @@ pub struct Device {
     pub(crate) by_key: HashMap<[u8; 32], u32>,
     former_peers: FormerPeers,
     tick_cursor: usize,
-    /// Frames that the last `outbound` left in the write column: what denied packets are answered with.
+    /// Frames that the last `outbound` or `release` left in the write column.
     pub(crate) answers: usize,
     pub(crate) mtu: usize,
 }
@@ -308,7 +308,8 @@ impl Device {
             self.former_peers.keep(key, admission);
         }
         self.allowed_ips.remove_peer(id);
-        self.filter.remove_peer(id);
+        let waited = self.filter.remove_peer(id);
+        self.shared.counters.drop_many(DropReason::OverRate, waited);
         self.free.push(id);
         Ok(())
     }

@@ -210,7 +210,7 @@ pub fn filter(data: &[u8]) {
         let leg = if kind & 1 == 0 { Leg::In } else { Leg::Out };
         match kind % 6 {
             0 | 1 => {
-                if filter.check(leg, PEER, part, host::now()).is_err()
+                if filter.pass(leg, PEER, part, host::now()).is_err()
                     && let Some(answer) = filter.answer(PEER, part, host::now())
                 {
                     assert!(IpHeader::parse(answer.bytes()).is_some(), "an answer is a packet");
@@ -225,7 +225,7 @@ pub fn filter(data: &[u8]) {
                 assert!(staged.is_ok() || committed.is_err(), "a void change was made");
                 assert_eq!(committed.is_ok(), filter.status().generation != generation);
             }
-            4 => drop(filter.check(leg, PEER, &addressed(part, true), host::now())),
+            4 => drop(filter.pass(leg, PEER, &addressed(part, true), host::now())),
             _ => pass(part.len() as u64 * 50),
         }
         assert!(filter.status().flows <= filter.status().capacity);

@@ -5,7 +5,7 @@
 use crate::arena::{Intake, RECEIVE_SLOTS};
 use crate::counters::DropReason;
 use crate::device::Device;
-use crate::filter::Leg;
+use crate::filter::{Leg, Turn};
 use crate::host::{self, Millis};
 use crate::message::Message;
 use crate::packet::address::Endpoint;
@@ -77,14 +77,28 @@ impl Device {
             return Err(DropReason::SourceNotAllowed);
         }
         let packet = room.get(..header.total_length).ok_or(DropReason::InnerMalformed)?;
-        if let Err(reason) = self.filter.check(Leg::In, id, packet, now) {
-            if reason == DropReason::FilterDenied
-                && let Some(answer) = self.filter.answer(id, packet, now)
-            {
-                peer.send(answer.bytes(), now, &mut self.shared);
+        let passed = match self.filter.pass(Leg::In, id, packet, now) {
+            Ok(passed) => passed,
+            Err(reason) => {
+                if reason.is_denial()
+                    && let Some(answer) = self.filter.answer(id, packet, now)
+                {
+                    peer.send(answer.bytes(), now, &mut self.shared);
+                }
+                return Err(reason);
             }
-            return Err(reason);
+        };
+        if self.filter.is_limited(id) {
+            match self.filter.turn(Leg::In, id, packet, now) {
+                Turn::Now => {}
+                Turn::Waits => {
+                    self.filter.count(passed, 1, packet.len());
+                    return Ok(());
+                }
+                Turn::Dropped => return Err(DropReason::OverRate),
+            }
         }
+        self.filter.count(passed, 1, header.total_length);
         self.write.push(header.total_length).then_some(()).ok_or(DropReason::ArenaFull)
     }
 }

@@ -25,6 +25,7 @@ mod packet;
 mod peer;
 mod prefix_buckets;
 mod prefix_tree;
+mod release;
 mod replay_window;
 mod sessions;
 mod source_buckets;
@@ -311,10 +312,25 @@ pub extern "C" fn outbound(count: u32) -> i32 {
     device::with_intake(|device, intake| device.outbound(intake, count as usize)) as i32
 }
 
-/// How many frames the last [`outbound`] left in the write column: answers to packets that the policy denies.
+/// How many frames the last [`outbound`] or [`release`] left in the write column: answers to packets that the policy denies,
+/// or packets that have waited.
 #[unsafe(no_mangle)]
 pub extern "C" fn answers() -> i32 {
     device::with(|device| device.answers) as i32
+}
+
+/// When a packet that waits for the rate of its peer may leave, on the host's clock; infinite while none waits. Then the host
+/// calls [`release`].
+#[unsafe(no_mangle)]
+pub extern "C" fn release_at() -> f64 {
+    device::with(|device| device.release_at()).map_or(f64::INFINITY, |at| at as f64)
+}
+
+/// Lets go packets whose tokens have come. Returns how many messages wait in the send column; [`answers`] says how many
+/// frames wait in the write column.
+#[unsafe(no_mangle)]
+pub extern "C" fn release() -> i32 {
+    device::with(device::Device::release) as i32
 }
 
 /// Denies from now on what no policy allows, and so everything before the first. `picks_up` ≠ 0: TCP connections that may
@@ -369,6 +385,15 @@ pub extern "C" fn filter_drops(start: u32) -> i32 {
     control(|block| device::with(|device| Ok(block.write_drops(&device.filter, start as usize))))
 }
 
+/// Writes to the control block what was counted of peers, or of services (`of_services` ≠ 0), and has changed since it was
+/// last written, from row `start` on. Returns how many rows.
+#[unsafe(no_mangle)]
+pub extern "C" fn filter_meters(of_services: u32, start: u32) -> i32 {
+    control(|block| {
+        device::with(|device| Ok(block.write_meters(&mut device.filter, of_services != 0, start as usize)))
+    })
+}
+
 /// Moves entries of the drop log to the control block, oldest first. Returns how many.
 #[unsafe(no_mangle)]
 pub extern "C" fn filter_log() -> i32 {
@@ -397,8 +422,8 @@ pub extern "C" fn judge(leg: u32, peer: u32, length: u32, with_flows: u32) -> i3
     control(|block| {
         let packet = block.bytes().get(..length as usize).ok_or(Refusal::CountTooLarge)?;
         if with_flows != 0 {
-            let checked = device::with(|device| device.filter.check(leg, peer, packet, host::now()));
-            return Ok(checked.map_or_else(|reason| REASON + reason as i32, |()| ALLOWED));
+            let checked = device::with(|device| device.filter.pass(leg, peer, packet, host::now()));
+            return Ok(checked.map_or_else(|reason| REASON + reason as i32, |_| ALLOWED));
         }
         match device::with(|device| device.filter.judge(leg, peer, packet)) {
             Ok(decision) => {

@@ -6,7 +6,7 @@ use crate::allowed_ips::NO_PEER;
 use crate::arena::{Intake, READ_SLOTS, ReadPacket};
 use crate::counters::DropReason;
 use crate::device::Device;
-use crate::filter::Leg;
+use crate::filter::{Leg, Turn};
 use crate::host::{self, Millis};
 use crate::offload::split::{Segment, Split};
 use crate::offload::vnet::{VNET_HEADER_BYTES, VnetHeader};
@@ -62,35 +62,54 @@ impl Device {
         let vnet = VnetHeader::parse(header).ok_or(DropReason::FrameMalformed)?;
         IpHeader::parse(packet.packet()).ok_or(DropReason::FrameMalformed)?;
         let peer = self.peers.get_mut(id as usize).and_then(Option::as_mut).ok_or(DropReason::NoRoute)?;
-        if let Err(reason) = self.filter.check(Leg::Out, id, packet.packet(), now) {
-            if reason == DropReason::FilterDenied
-                && let Some(answer) = self.filter.answer(id, packet.packet(), now)
-            {
-                self.write.push_copy(answer.bytes());
+        let passed = match self.filter.pass(Leg::Out, id, packet.packet(), now) {
+            Ok(passed) => passed,
+            Err(reason) => {
+                if reason.is_denial()
+                    && let Some(answer) = self.filter.answer(id, packet.packet(), now)
+                {
+                    self.write.push_copy(answer.bytes());
+                }
+                return Err(reason);
             }
-            return Err(reason);
-        }
-        let (mtu, shared) = (self.mtu, &mut self.shared);
+        };
+        let (mtu, shared, filter) = (self.mtu, &mut self.shared, &mut self.filter);
+        let is_limited = filter.is_limited(id);
+        let (mut packets, mut bytes) = (0, 0);
+        let mut send = |packet: &mut ReadPacket<'_>, start: usize, end: usize| {
+            if is_limited {
+                let segment = packet.packet().get(start..end).unwrap_or_default();
+                match filter.turn(Leg::Out, id, segment, now) {
+                    Turn::Now => {}
+                    Turn::Waits => {
+                        (packets, bytes) = (packets + 1, bytes + end - start);
+                        return;
+                    }
+                    Turn::Dropped => return shared.counters.drop(DropReason::OverRate),
+                }
+            }
+            (packets, bytes) = (packets + 1, bytes + end - start);
+            let padded = padded_length(end - start, mtu);
+            packet.with_padding(start, end, padded, |padded| peer.send(padded, now, shared));
+        };
         match Split::plan(&vnet, packet.packet_mut()).ok_or(DropReason::FrameMalformed)? {
             Split::Whole => {
                 let length = packet.packet().len();
-                packet.with_padding(0, length, padded_length(length, mtu), |padded| {
-                    peer.send(padded, now, shared)
-                });
+                send(&mut packet, 0, length);
             }
             Split::Segments(mut segments) => {
                 while let Some(Segment { start, end }) = segments.next(packet.packet_mut()) {
-                    let padded = padded_length(end - start, mtu);
-                    packet.with_padding(start, end, padded, |padded| peer.send(padded, now, shared));
+                    send(&mut packet, start, end);
                 }
             }
         }
+        self.filter.count(passed, packets, bytes);
         Ok(())
     }
 }
 
 /// Up to the next multiple of 16, but not beyond the MTU, and never less than there is.
-fn padded_length(length: usize, mtu: usize) -> usize {
+pub fn padded_length(length: usize, mtu: usize) -> usize {
     length.next_multiple_of(PADDING).min(mtu.max(length))
 }
 

@@ -18,12 +18,16 @@
 //!   6 its rule set      id
 //!   7 its network       id
 //!   8 its address       1 family u8 │ 2 length u8 │ 32 address
-//!   9 peer              id │ a subject │ 32 public key: what follows as 10 is its
+//!   9 peer              id │ a subject │ 32 public key: what follows as 10, 18 is its
 //!  10 its site          1 family u8 │ 2 length u8 │ a subject │ 32 address
 //!  11…14 away with a rule set, network, subject, peer: id
 //!  15 not internet      1 family u8 (0 = forget those there were) │ 2 length u8 │ 32 address
 //!  16 own address       as 15
 //!  17 network behind a subject, as 8
+//!  18 its limits        1 has quota u8 │ 8 rule id of the quota │ in bytes a second, 0 = none: 16 from it u64 │ 24 to it u64 │
+//!                       32 past its quota u64 (0 = nothing passes)
+//!  19 allowance         id of a peer │ 8 bytes u64 after which its quota is used up
+//!  20 services          1 are counted u8 │ id of the rule set whose rows they are
 //! ```
 
 use std::collections::HashMap;
@@ -32,6 +36,8 @@ use std::collections::HashSet;
 use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::packet::address::{Address, Version};
 
+use super::bucket::Rate;
+use super::meters::{Limits, Quota};
 use super::policy::{Network, OUTSIDE, PartId, Parts, PeerPart, Policy, SELF, Subject};
 use super::rules::{Action, Destination, Rule, RuleSet};
 
@@ -58,6 +64,8 @@ pub struct Staged {
     peers: Changes<PeerPart>,
     not_internet: Option<AllowedIps>,
     own: Option<AllowedIps>,
+    allowances: HashMap<PartId, u64>,
+    services: Option<Option<PartId>>,
     /// The parts that records belong to which follow.
     open_rule_set: Option<PartId>,
     open_subject: Option<PartId>,
@@ -84,6 +92,27 @@ fn half(record: &Record, at: usize) -> u16 {
 
 fn word(record: &Record, at: usize) -> u32 {
     record.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn double(record: &Record, at: usize) -> u64 {
+    record.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Bytes a second; 0 = no rate.
+fn rate(record: &Record, at: usize) -> Result<Option<Rate>, Void> {
+    match double(record, at) {
+        0 => Ok(None),
+        bytes => Rate::new(bytes).map(Some).ok_or(Void),
+    }
+}
+
+fn read_limits(record: &Record) -> Result<Limits, Void> {
+    let (rule, over) = (word(record, 8), rate(record, 32)?);
+    let quota = flag(record, 1)?.then_some(Quota { rule, over });
+    if quota.is_some() != (rule != 0) {
+        return Err(Void);
+    }
+    Ok(Limits { up: rate(record, 16)?, down: rate(record, 24)?, quota })
 }
 
 fn part(record: &Record, at: usize) -> Result<PartId, Void> {
@@ -170,7 +199,8 @@ impl Staged {
             }
             9 => {
                 let public_key = *record.last_chunk().ok_or(Void)?;
-                let peer = PeerPart { public_key, subject: part(record, 8)?, sites: Vec::new() };
+                let subject = part(record, 8)?;
+                let peer = PeerPart { public_key, subject, sites: Vec::new(), limits: Limits::default() };
                 self.open_peer = Some(id?);
                 self.peers.insert(id?, Some(peer));
             }
@@ -184,6 +214,9 @@ impl Staged {
             14 => drop(self.peers.insert(id?, None)),
             15 => put_prefix(&mut self.not_internet, record)?,
             16 => put_prefix(&mut self.own, record)?,
+            18 => open(&mut self.peers, self.open_peer)?.limits = read_limits(record)?,
+            19 => drop(self.allowances.insert(id?, double(record, 8))),
+            20 => self.services = Some(flag(record, 1)?.then_some(id?)),
             _ => return Err(Void),
         }
         Ok(())
@@ -194,7 +227,8 @@ impl Staged {
         if self.is_void || !self.is_sound(policy) {
             return Err(Void);
         }
-        let Staged { is_whole, rejects, rule_sets, networks, subjects, peers, not_internet, own, .. } = self;
+        let Staged { is_whole, rejects, rule_sets, networks, subjects, peers, .. } = self;
+        let Staged { not_internet, own, allowances, services, .. } = self;
         if is_whole {
             let own = std::mem::replace(&mut policy.own, AllowedIps::new());
             *policy = Policy { own, ..Policy::new() };
@@ -210,6 +244,8 @@ impl Staged {
         }
         put_subjects(policy, subjects);
         put_peers(policy, peers);
+        policy.allowances.extend(allowances);
+        policy.services = services.unwrap_or(policy.services);
         Ok(())
     }
 
@@ -225,17 +261,18 @@ impl Staged {
         let belongs = |peer: &PeerPart| {
             subjects.has(peer.subject) && peer.sites.iter().all(|&(_, subject)| subjects.has(subject))
         };
+        let peers = Numbers::after(&policy.peers, &self.peers, self.is_whole);
+        let former_services = if self.is_whole { None } else { policy.services };
         subjects.has(SELF)
+            && self.services.unwrap_or(former_services).is_none_or(|id| rule_sets.has(id))
+            && self.allowances.keys().all(|&id| peers.has(id))
             && subjects.has(OUTSIDE)
             && self.subjects.values().flatten().all(refers)
             && self.peers.values().flatten().all(belongs)
             // Those that stay may refer to what goes.
             && (!rule_sets.loses() && !networks.loses()
                 || subjects.that_stay().all(|(_, subject)| refers(subject)))
-            && (!subjects.loses()
-                || Numbers::after(&policy.peers, &self.peers, self.is_whole)
-                    .that_stay()
-                    .all(|(_, peer)| belongs(peer)))
+            && (!subjects.loses() || peers.that_stay().all(|(_, peer)| belongs(peer)))
     }
 }
 
@@ -326,6 +363,9 @@ fn put_peers(policy: &mut Policy, peers: Changes<PeerPart>) {
     let mut keys = Vec::new();
     for (id, peer) in peers {
         keys.extend(peer.as_ref().map(|peer| (peer.public_key, id)));
+        if peer.is_none() {
+            policy.allowances.remove(&id);
+        }
         if let Some(former) = policy.peers.set(id, peer)
             && policy.by_key.get(&former.public_key) == Some(&id)
         {

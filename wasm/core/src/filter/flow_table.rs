@@ -8,7 +8,7 @@
 use crate::host::{self, Millis};
 
 use super::Leg;
-use super::policy::{Decision, PartId};
+use super::policy::Decision;
 use super::tcp::Tracking;
 
 /// 163,840 flows.
@@ -50,8 +50,8 @@ pub struct Flow {
     pub expires: Ticks,
     /// Of the policy that judged it last.
     pub generation: u32,
-    /// Who opened it, which is who is charged for it.
-    pub subject: PartId,
+    /// The service that it is counted by, as `meters.rs` has it; 0 = none.
+    pub service: u32,
     /// The id of its peer: set by the table.
     pub peer: u32,
     /// The leg of whoever opened it.
@@ -142,6 +142,10 @@ impl FlowTable {
     /// The tunnel of a peer, for keys; 0 for a peer that is not there.
     pub fn tunnel(&self, peer: u32) -> u32 {
         self.peers.get(peer as usize).map_or(0, |flows| flows.tunnel)
+    }
+
+    pub fn get(&self, place: usize) -> Option<&Flow> {
+        self.flows.get(place)
     }
 
     pub fn get_mut(&mut self, place: usize) -> Option<&mut Flow> {

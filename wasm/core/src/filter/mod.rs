@@ -11,11 +11,18 @@
 //! A flow belongs to one tunnel: what comes through another is not of it, whatever its addresses say. A change of the policy
 //! raises its generation, and a flow whose generation is older is judged again before its next packet passes, in either
 //! direction; so what was revoked is dead at once, and what is still allowed does not notice.
+//!
+//! What passes is counted, and may have to wait for the rate of its peer: `meters.rs`.
 
+mod bucket;
 mod decode;
 mod flow_table;
 mod fragments;
+#[cfg(test)]
+mod meter_tests;
+mod meters;
 mod packet;
+mod packet_queue;
 mod policy;
 mod reject;
 mod report;
@@ -33,9 +40,11 @@ use crate::packet::address::{Address, Version};
 use self::decode::Staged;
 use self::flow_table::{Flow, FlowKey, FlowTable, Ticks, seconds, ticks};
 use self::fragments::{Fragments, Origin};
+use self::meters::Meters;
+pub use self::meters::{Due, Passed, Turn};
 use self::packet::{ICMP, ICMPV6, Packet, TCP, has_ports, is_icmp};
 pub use self::policy::Decision;
-use self::policy::{PartId, Policy};
+use self::policy::{PartId, Policy, Stage};
 use self::reject::Answer;
 use self::report::{Cause, Report};
 use self::rules::Attempt;
@@ -112,6 +121,7 @@ pub struct Filter {
     flows: FlowTable,
     fragments: Fragments,
     report: Report,
+    meters: Meters,
     pick_up_until: Ticks,
     /// Whether any peer is followed: what a packet is asked where none is.
     follows: bool,
@@ -129,6 +139,7 @@ impl Filter {
             flows: FlowTable::new(),
             fragments: Fragments::new(),
             report: Report::new(),
+            meters: Meters::new(),
             pick_up_until: 0,
             follows: false,
         }
@@ -154,6 +165,7 @@ impl Filter {
         self.staged = Staged::default();
         self.generation = self.generation.wrapping_add(1);
         self.peers.iter_mut().for_each(|peer| peer.part = None);
+        self.limit_peers();
     }
 
     /// Begins another change; what was written of one before is forgotten.
@@ -180,7 +192,21 @@ impl Filter {
                 (peer.part, peer.name) = (Some(part), *key);
             }
         }
+        self.limit_peers();
         Ok(self.generation)
+    }
+
+    /// Limits every peer to what the policy says now.
+    fn limit_peers(&mut self) {
+        for peer in 0..self.peers.len() as u32 {
+            self.limit(peer);
+        }
+    }
+
+    fn limit(&mut self, peer: u32) {
+        let part = self.peers.get(peer as usize).and_then(|state| state.part);
+        let (limits, allowance) = self.policy.limits_of(part);
+        self.meters.limit(peer, limits, allowance);
     }
 
     /// A peer has a second public key: the policy may know it by that one only.
@@ -190,6 +216,7 @@ impl Filter {
             && part.is_some()
         {
             (state.part, state.name) = (part, public_key);
+            self.limit(peer);
         }
     }
 
@@ -203,14 +230,18 @@ impl Filter {
             *state = PeerState { part, name: public_key, ..PeerState::default() };
         }
         self.flows.add_peer(peer);
+        self.meters.add_peer(peer);
+        self.limit(peer);
     }
 
-    pub fn remove_peer(&mut self, peer: u32) {
+    /// Returns how many packets waited for the rate of the peer, and are dropped.
+    pub fn remove_peer(&mut self, peer: u32) -> usize {
         if let Some(state) = self.peers.get_mut(peer as usize) {
             *state = PeerState::default();
         }
         self.flows.remove_peer(peer);
         self.report.forget_peer(peer);
+        self.meters.remove_peer(peer)
     }
 
     pub fn sweep(&mut self, now: Millis) {
@@ -250,10 +281,19 @@ impl Filter {
         self.report.take_log(into)
     }
 
-    /// Whether a packet may pass, which is from `peer` on leg in and for it on leg out. `bytes` may be longer than it.
-    pub fn check(&mut self, leg: Leg, peer: u32, bytes: &[u8], now: Millis) -> Result<(), DropReason> {
+    /// Rows of what peers, or services, were counted by: see [`Meters::write_peers`].
+    pub fn write_meters(&mut self, of_services: bool, start: usize, into: &mut [u8]) -> (usize, u32) {
+        match of_services {
+            false => self.meters.write_peers(start, into),
+            true => self.meters.write_services(start, into),
+        }
+    }
+
+    /// Whether a packet may pass, which is from `peer` on leg in and for it on leg out, and who it then counts for. `bytes`
+    /// may be longer than it.
+    pub fn pass(&mut self, leg: Leg, peer: u32, bytes: &[u8], now: Millis) -> Result<Passed, DropReason> {
         if !self.is_on {
-            return Ok(());
+            return Ok(Passed::default());
         }
         let packet = match Packet::parse(bytes) {
             Ok(packet) => packet,
@@ -264,20 +304,74 @@ impl Filter {
             }
         };
         let case = Case { packet: &packet, leg, peer, now };
-        match self.examine(&case) {
-            Ok(decision) => {
-                if self.is_followed(peer) {
-                    self.log(&case, Cause::Decided(decision));
-                }
-                Ok(())
-            }
-            Err(reason) => {
-                if reason != DropReason::FilterDenied {
-                    self.log(&case, Cause::Dropped(reason));
-                }
-                Err(reason)
-            }
+        if let Some(rule) = self.meters.used_up(peer) {
+            self.tell(&case, Decision { allows: false, stage: Stage::Quota, rule });
+            return Err(DropReason::OverQuota);
         }
+        let result = self.examine(&case);
+        if let Err(reason) = result
+            && reason != DropReason::FilterDenied
+        {
+            self.log(&case, Cause::Dropped(reason));
+        }
+        let flow = self.flows.get(result?).ok_or(DropReason::NoFlow)?;
+        let (decision, passed) = (flow.decision, Passed::new(peer, leg, flow.service, flow.leg == leg));
+        if self.is_followed(peer) {
+            self.log(&case, Cause::Decided(decision));
+        }
+        Ok(passed)
+    }
+
+    /// Counts packets that passed.
+    pub fn count(&mut self, passed: Passed, packets: u64, bytes: usize) {
+        if self.is_on {
+            self.meters.count(passed, packets, bytes as u64);
+        }
+    }
+
+    /// Whether packets of this peer may have to wait: see [`Filter::turn`].
+    pub fn is_limited(&self, peer: u32) -> bool {
+        self.meters.is_limited(peer)
+    }
+
+    /// Whether a packet that passed may leave now, or waits for the rate of its peer, or is one too many.
+    pub fn turn(&mut self, leg: Leg, peer: u32, packet: &[u8], now: Millis) -> Turn {
+        self.meters.turn(leg, peer, packet, self.generation, now)
+    }
+
+    /// When a packet that waits may leave; None = none waits.
+    pub fn next_due(&self) -> Option<Millis> {
+        self.meters.next_due()
+    }
+
+    /// Takes out a packet that waited and is to leave now; its bytes are in [`Filter::due_packet`]. What another policy let in
+    /// is looked at again.
+    pub fn pop_due(&mut self, now: Millis) -> Option<Result<Due, DropReason>> {
+        let due = self.meters.pop_due(now)?;
+        let may = !self.is_on || due.generation == self.generation || self.may_still(&due, now);
+        Some(if may { Ok(due) } else { Err(DropReason::FilterDenied) })
+    }
+
+    /// What [`Filter::pop_due`] took out, in its first bytes.
+    pub fn due_packet(&mut self) -> &mut [u8] {
+        self.meters.room()
+    }
+
+    /// Whether the flow of a packet that waited lives under the present policy. A piece of a datagram or an ICMP error is of
+    /// none that could be found by it alone: it goes.
+    fn may_still(&mut self, due: &Due, now: Millis) -> bool {
+        let Due { leg, peer, length, .. } = *due;
+        let tunnel = self.flows.tunnel(peer);
+        let bytes = std::mem::take(self.meters.room());
+        let packet = bytes.get(..length).and_then(|bytes| Packet::parse(bytes).ok());
+        let place =
+            packet.as_ref().and_then(|packet| self.flows.find(&key_of(leg, packet, tunnel), ticks(now)));
+        let may = match (&packet, place) {
+            (Some(packet), Some(place)) => self.judge_again(&Case { packet, leg, peer, now }, place).is_ok(),
+            _ => false,
+        };
+        *self.meters.room() = bytes;
+        may
     }
 
     /// What to answer a packet with that was just denied: None for silence.
@@ -318,8 +412,8 @@ impl Filter {
         self.policy.subject_of(part, attempt)
     }
 
-    /// By what a packet passes.
-    fn examine(&mut self, case: &Case<'_>) -> Result<Decision, DropReason> {
+    /// The place of the flow that the packet is of.
+    fn examine(&mut self, case: &Case<'_>) -> Result<usize, DropReason> {
         let Case { packet, leg, peer, now } = *case;
         let tunnel = self.flows.tunnel(peer);
         let Some(fragment) = packet.fragment else {
@@ -333,19 +427,19 @@ impl Filter {
         if !fragment.is_first() {
             let key = self.fragments.follow(&origin, &fragment, ticks(now)).ok_or(DropReason::BadFragment)?;
             let place = self.flows.find(&key, ticks(now)).ok_or(DropReason::BadFragment)?;
-            return self.judge_again(case, place).or_else(|decision| self.deny(case, decision));
+            return self.judge_again(case, place).map_or_else(|no| self.deny(case, no), |()| Ok(place));
         }
         if is_error(packet) || self.fragments.is_under_way(&origin, &fragment, ticks(now)) {
             return Err(DropReason::BadFragment);
         }
         let key = key_of(leg, packet, tunnel);
-        let decision = self.take(case, key)?;
+        let place = self.take(case, key)?;
         self.fragments.begin(&origin, &fragment, key, ticks(now));
-        Ok(decision)
+        Ok(place)
     }
 
     /// A packet with all its headers, of a flow or the first of one.
-    fn take(&mut self, case: &Case<'_>, key: FlowKey) -> Result<Decision, DropReason> {
+    fn take(&mut self, case: &Case<'_>, key: FlowKey) -> Result<usize, DropReason> {
         let segment = match case.packet.protocol {
             TCP => {
                 let is_fragment = case.packet.fragment.is_some();
@@ -365,13 +459,13 @@ impl Filter {
         let Some(segment) = segment else {
             flow.is_answered |= !is_original;
             flow.expires = now + if flow.is_answered { ANSWERED } else { UNANSWERED };
-            return Ok(flow.decision);
+            return Ok(place);
         };
         match flow.tcp.step(is_original, &segment) {
             Step::Pass(lifetime) => {
                 flow.expires = now + lifetime;
                 flow.is_answered = flow.tcp.is_established();
-                Ok(flow.decision)
+                Ok(place)
             }
             Step::Refuse => Err(DropReason::BadSegment),
             Step::Reopen => {
@@ -382,12 +476,7 @@ impl Filter {
     }
 
     /// The first packet of a flow.
-    fn open(
-        &mut self,
-        case: &Case<'_>,
-        key: FlowKey,
-        segment: Option<Segment>,
-    ) -> Result<Decision, DropReason> {
+    fn open(&mut self, case: &Case<'_>, key: FlowKey, segment: Option<Segment>) -> Result<usize, DropReason> {
         let Case { packet, leg, peer, now } = *case;
         if leg == Leg::In && self.policy.is_own(packet.source) {
             return Err(DropReason::SourceNotAllowed); // we are not at the other end of our own tunnel
@@ -420,31 +509,40 @@ impl Filter {
             tcp,
             expires: ticks(now) + lifetime,
             generation: self.generation,
-            subject: subject.unwrap_or_default(),
+            service: self.service(subject, &attempt),
             decision,
             ..Flow::default()
         };
-        self.flows.insert(flow, peer, ticks(now)).ok_or(DropReason::FlowTableFull).map(|_| decision)
+        let place = self.flows.insert(flow, peer, ticks(now)).ok_or(DropReason::FlowTableFull)?;
+        self.meters.count_flow(leg, peer, flow.service);
+        Ok(place)
+    }
+
+    /// Where the service is counted that the flow uses; 0 = it is none that is.
+    fn service(&mut self, subject: Option<PartId>, attempt: &Attempt) -> u32 {
+        let rule = subject.and_then(|subject| self.policy.service_of(subject, attempt));
+        rule.map_or(0, |rule| self.meters.service(rule))
     }
 
     /// Whether a flow may live: one that another policy has judged is judged again. One that is revoked stays dead while it
     /// goes on, whoever sends: that we may open flows ourselves does not let a server of ours go on with one that a peer
     /// may no longer have.
-    fn judge_again(&mut self, case: &Case<'_>, place: usize) -> Result<Decision, Decision> {
+    fn judge_again(&mut self, case: &Case<'_>, place: usize) -> Result<(), Decision> {
         let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
         if flow.generation != self.generation {
             let attempt = attempt_of(&flow.key, flow.leg);
             let subject = self.subject(case.peer, &attempt);
             let decision = self.policy.judge(subject, &attempt);
+            let service = self.service(subject, &attempt);
             let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
             flow.generation = self.generation;
-            flow.subject = subject.unwrap_or_default();
+            flow.service = service;
             flow.decision = decision;
         }
         let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
         let decision = flow.decision;
         if decision.allows {
-            return Ok(decision);
+            return Ok(());
         }
         flow.is_answered = false;
         flow.expires = ticks(case.now) + UNANSWERED;
@@ -452,7 +550,7 @@ impl Filter {
     }
 
     /// An ICMP error passes if it is about a packet that went the other way on a live flow of this tunnel.
-    fn take_error(&mut self, case: &Case<'_>, tunnel: u32) -> Result<Decision, DropReason> {
+    fn take_error(&mut self, case: &Case<'_>, tunnel: u32) -> Result<usize, DropReason> {
         let quoted =
             case.packet.transport.get(8..).and_then(Packet::parse_quoted).ok_or(DropReason::NoFlow)?;
         if quoted.source != case.packet.destination || is_error(&quoted) {
@@ -465,13 +563,18 @@ impl Filter {
         }
         let Some(flow) = self.flows.get_mut(place) else { return Err(DropReason::NoFlow) };
         let was_sent = quoted.protocol != TCP || flow.tcp.has_sent(flow.leg != case.leg, quoted.transport);
-        was_sent.then_some(flow.decision).ok_or(DropReason::NoFlow)
+        was_sent.then_some(place).ok_or(DropReason::NoFlow)
     }
 
-    fn deny(&mut self, case: &Case<'_>, decision: Decision) -> Result<Decision, DropReason> {
+    fn deny(&mut self, case: &Case<'_>, decision: Decision) -> Result<usize, DropReason> {
+        self.tell(case, decision);
+        Err(DropReason::FilterDenied)
+    }
+
+    /// Counts and logs what the policy says no to.
+    fn tell(&mut self, case: &Case<'_>, decision: Decision) {
         self.report.count(case.peer, decision, case.packet.length);
         self.log(case, Cause::Decided(decision));
-        Err(DropReason::FilterDenied)
     }
 
     fn log(&mut self, case: &Case<'_>, cause: Cause) {

@@ -7,6 +7,7 @@ use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::packet::address::Address;
 
 use super::Leg;
+use super::meters::Limits;
 use super::rules::{Action, Attempt, Place, RuleId, RuleSet};
 
 /// The number of a part among those of its kind: dense, chosen by the host.
@@ -15,7 +16,7 @@ pub type PartId = u32;
 pub const SELF: PartId = 0;
 pub const OUTSIDE: PartId = 1;
 
-/// What decided, in the order of judgement. Its twin is `STAGES` in `src/policy/compiled.ts`.
+/// What decided, in the order of judgement. Its twin is `DECIDERS` in `src/policy/compiled.ts`.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
@@ -25,6 +26,8 @@ pub enum Stage {
     Network,
     Internet,
     Default,
+    /// None of the judgement: the quota of the peer is used up.
+    Quota,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,8 +62,7 @@ pub struct Network {
     pub is_strict: bool,
 }
 
-/// Who opens flows, and to whom they are opened. What is limited and counted per subject (rates, quotas, accounting) belongs
-/// beside this: a flow holds the number of its subject (`Flow::subject`).
+/// Who opens flows, and to whom they are opened. What is limited and counted is so by tunnel: `meters.rs`.
 #[derive(Default)]
 pub struct Subject {
     pub rule_sets: Vec<PartId>,
@@ -81,6 +83,7 @@ pub struct PeerPart {
     pub public_key: [u8; 32],
     pub subject: PartId,
     pub sites: Vec<(Prefix, PartId)>,
+    pub limits: Limits,
 }
 
 /// Parts of one kind by number.
@@ -120,6 +123,10 @@ pub struct Policy {
     pub peers: Parts<PeerPart>,
     /// Public key → number of the peer's part.
     pub by_key: HashMap<[u8; 32], PartId>,
+    /// Part of a peer → bytes after which its quota is used up; none = it is.
+    pub allowances: HashMap<PartId, u64>,
+    /// The rule set that tells by which service a flow is counted.
+    pub services: Option<PartId>,
     /// Address → subject: whom a packet is to.
     pub addresses: AllowedIps,
     /// The same with what is behind them: whom a packet on leg out is from.
@@ -138,6 +145,8 @@ impl Policy {
             subjects: Parts::default(),
             peers: Parts::default(),
             by_key: HashMap::new(),
+            allowances: HashMap::new(),
+            services: None,
             addresses: AllowedIps::new(),
             sources: AllowedIps::new(),
             not_internet: AllowedIps::new(),
@@ -192,6 +201,23 @@ impl Policy {
             return Decision::allow(Stage::Internet, subject.internet);
         }
         Decision::DEFAULT
+    }
+
+    /// What a peer is limited to, and its allowance.
+    pub fn limits_of(&self, peer: Option<PartId>) -> (Limits, u64) {
+        let part = peer.and_then(|id| Some((id, self.peers.get(id)?)));
+        part.map_or((Limits::default(), 0), |(id, part)| {
+            (part.limits, self.allowances.get(&id).copied().unwrap_or_default())
+        })
+    }
+
+    /// The row of the service that a flow is counted by. One that only passes by on its way from peer to peer was counted
+    /// where it came in.
+    pub fn service_of(&self, subject: PartId, attempt: &Attempt) -> Option<RuleId> {
+        let services = self.rule_sets.get(self.services?)?;
+        let place = Place { is_own: false, is_internet: false };
+        let is_counted = attempt.leg == Leg::In || matches!(subject, SELF | OUTSIDE);
+        services.find(Action::Allow, attempt, place).filter(|_| is_counted).map(|rule| rule.id)
     }
 
     fn first_rule(

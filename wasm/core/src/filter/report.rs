@@ -229,4 +229,4 @@ fn entry(
     bytes
 }
 
-const _: () = assert!(DropReason::NAMES.len() < BY_REASON as usize && (Stage::Default as u8) < ALLOWED);
+const _: () = assert!(DropReason::NAMES.len() < BY_REASON as usize && (Stage::Quota as u8) < ALLOWED);

@@ -10,11 +10,11 @@ use super::*;
 use crate::allowed_ips::Prefix;
 use crate::test_random::Random;
 
-const ALICE: u32 = 0;
-const BOB: u32 = 1;
+pub const ALICE: u32 = 0;
+pub const BOB: u32 = 1;
 /// A peer of the device that no policy names.
 const STRANGER: u32 = 2;
-const NOW: Millis = 1_000_000;
+pub const NOW: Millis = 1_000_000;
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
 const ACK: u8 = 0x10;
@@ -28,15 +28,29 @@ fn address(text: &str) -> Address {
     }
 }
 
+impl Filter {
+    /// Whether a packet passes.
+    fn check(&mut self, leg: Leg, peer: u32, bytes: &[u8], now: Millis) -> Result<(), DropReason> {
+        self.pass(leg, peer, bytes, now).map(|_| ())
+    }
+}
+
 /// Writes changes as `src/policy/encode.ts` does.
 #[derive(Default)]
-struct Change(Vec<u8>);
+pub struct Change(Vec<u8>);
 
 impl Change {
-    fn record(mut self, kind: u8, edit: impl FnOnce(&mut [u8])) -> Self {
+    pub fn record(mut self, kind: u8, edit: impl FnOnce(&mut [u8])) -> Self {
         let start = self.0.len();
         self.0.resize(start + 64, 0);
         self.0[start] = kind;
+        edit(&mut self.0[start..]);
+        self
+    }
+
+    /// Of the record before it.
+    pub fn edit(mut self, edit: impl FnOnce(&mut [u8])) -> Self {
+        let start = self.0.len() - 64;
         edit(&mut self.0[start..]);
         self
     }
@@ -49,7 +63,7 @@ impl Change {
         self.record(1, |r| r[1] = 1)
     }
 
-    fn by_id(self, kind: u8, id: u32) -> Self {
+    pub fn by_id(self, kind: u8, id: u32) -> Self {
         self.record(kind, |r| r[4..8].copy_from_slice(&id.to_le_bytes()))
     }
 
@@ -87,7 +101,7 @@ impl Change {
         })
     }
 
-    fn allow(self, id: u32, to: &str, protocol: u8, port: u16) -> Self {
+    pub fn allow(self, id: u32, to: &str, protocol: u8, port: u16) -> Self {
         self.rule(id, Action::Allow, 3, to, Some(protocol), Some((port, port)))
     }
 
@@ -117,7 +131,7 @@ impl Change {
         addresses.iter().fold(change, |change, address| change.prefix(8, address))
     }
 
-    fn peer(self, id: u32, subject: u32, key: [u8; 32]) -> Self {
+    pub fn peer(self, id: u32, subject: u32, key: [u8; 32]) -> Self {
         self.record(9, |r| {
             r[4..8].copy_from_slice(&id.to_le_bytes());
             r[8..12].copy_from_slice(&subject.to_le_bytes());
@@ -142,14 +156,14 @@ fn put_prefix(record: &mut [u8], family: usize, length: usize, at: usize, text: 
     record[at..at + 16].copy_from_slice(&bytes);
 }
 
-fn apply(filter: &mut Filter, change: Change) -> Result<u32, Void> {
+pub fn apply(filter: &mut Filter, change: Change) -> Result<u32, Void> {
     filter.begin();
     change.0.chunks(256).try_for_each(|piece| filter.stage(piece)).and_then(|()| filter.commit(&keys()))
 }
 
 /// alice (10.9.0.2) may use tcp/443 and udp/53 of this node and tcp/22 of bob, and the internet; bob (10.9.0.3) nothing. This
 /// node, 10.9.0.1, may open anything. The rules are numbered 1 (self), 10 … (alice).
-fn base() -> Change {
+pub fn base() -> Change {
     Change::default()
         .whole()
         .by_id(2, 1)
@@ -176,7 +190,7 @@ fn base() -> Change {
         .prefix(16, "203.0.113.1/32")
 }
 
-fn filter() -> Filter {
+pub fn filter() -> Filter {
     let mut filter = Filter::new();
     filter.add_peer(ALICE, [1; 32]);
     filter.add_peer(BOB, [2; 32]);
@@ -210,7 +224,7 @@ fn ip(from: &str, to: &str, protocol: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn udp(from: &str, source: u16, to: &str, port: u16) -> Vec<u8> {
+pub fn udp(from: &str, source: u16, to: &str, port: u16) -> Vec<u8> {
     let [a, b] = source.to_be_bytes();
     let [c, d] = port.to_be_bytes();
     ip(from, to, 17, &[a, b, c, d, 0, 12, 0, 0, 1, 2, 3, 4])
@@ -256,6 +270,15 @@ fn data(sequence: u32, acknowledgement: u32, payload: usize) -> Tcp {
 }
 
 const DENIED: Result<(), DropReason> = Err(DropReason::FilterDenied);
+
+/// alice opens a connection to the service, it answers, she asks for something.
+pub fn tcp_data_of_alice() -> [Vec<u8>; 3] {
+    [
+        tcp(ALICE_END, HTTPS, plain(SYN)),
+        tcp(HTTPS, ALICE_END, Tcp { acknowledgement: 1_001, ..plain(SYN_ACK) }),
+        tcp(ALICE_END, HTTPS, data(1_001, 1_001, 300)),
+    ]
+}
 
 #[test]
 fn without_a_policy_all_passes_and_with_one_expected_nothing_does() {
