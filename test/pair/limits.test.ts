@@ -71,8 +71,8 @@ test('a transfer is as fast as its rate, each way, and what passed is counted', 
   await reload({ rate: { up: '10mbit', down: '20mbit' } });
   const { v4, v6 } = OVERLAY.left;
   const [down, up] = await Promise.all([
-    transferTcp(pair.net.left, pair.net.right, OVERLAY.right.v4, 1.2 * DOWN),
-    transferTcp(pair.net.right, pair.net.left, v6, 1.2 * UP),
+    transferTcp(pair.net.left, pair.net.right, OVERLAY.right.v4, 0.6 * DOWN),
+    transferTcp(pair.net.right, pair.net.left, v6, 0.6 * UP),
   ]);
   for (const [{ sent, received }, rate] of [
     [down, DOWN],
@@ -85,11 +85,11 @@ test('a transfer is as fast as its rate, each way, and what passed is counted', 
   }
   const used = await account();
   expect(used).toMatchObject({ rate: { up: UP, down: DOWN }, quota: null });
-  expect(Number(used.down.bytes)).toBeGreaterThan(1.2 * DOWN);
-  expect(Number(used.up.bytes)).toBeGreaterThan(1.2 * UP);
+  expect(Number(used.down.bytes)).toBeGreaterThan(0.6 * DOWN);
+  expect(Number(used.up.bytes)).toBeGreaterThan(0.6 * UP);
   expect(Number(used.up.flows)).toBeGreaterThanOrEqual(1);
   const [service] = (await enforced()).services;
-  expect(Number(service?.up.bytes)).toBeGreaterThan(1.2 * UP);
+  expect(Number(service?.up.bytes)).toBeGreaterThan(0.6 * UP);
   expect(Number(service?.up.bytes)).toBeLessThan(Number(used.up.bytes));
   expect(service).toMatchObject({ service: 'sink', up: { flows: '1' } });
   expect(await left.command('status')).toMatch(
@@ -163,5 +163,7 @@ test('a node that starts again goes on counting, and has the quota before the fi
   expect((await account()).quota).toMatchObject({ isOver: true });
   expect(await ping(pair.net.left, OVERLAY.right.v4, { waitMs: 300 })).toMatchObject({ received: 0 });
   await reload({ quota: '1GB/month' });
-  expect(await ping(pair.net.left, OVERLAY.right.v4, { waitMs: 5_000 })).toMatchObject({ received: 3 });
+  // The first packet may be lost with the first handshake.
+  const passes = async () => (await ping(pair.net.left, OVERLAY.right.v4)).received === 3;
+  await until(passes, 20_000, 'pings pass again');
 });
