@@ -11,9 +11,11 @@ import type { Commands } from './commands.ts';
 import { type HostFacts, VERSIONS, type Version } from './facts.ts';
 import { areJumpsFirst, isUntouched, ownTables, parseSave, type SavedTable } from './iptables-save.ts';
 import { MadeTables } from './made-tables.ts';
+import { parseNftList } from './nft-json.ts';
 import { chainPrefix, IPTABLES_TABLES, type IptablesRuleset, renderIptables } from './render-iptables.ts';
 import { NO_TABLES, type OwnTables, renderRestore, tablesOf } from './render-iptables-restore.ts';
 import { ruleComment } from './render-nft.ts';
+import { FAMILY } from './render-nft-parts.ts';
 import type { Total } from './ruleset.ts';
 import type { Replacement } from './table.ts';
 
@@ -104,7 +106,7 @@ export class IptablesRules implements HostRuleset {
   async remove(): Promise<void> {
     const own = this.#own(await this.#save('remove'));
     for (const version of VERSIONS) await this.#restore('remove', version, own[version], NO_TABLES);
-    await this.#removeMadeTables();
+    await this.#removeMade();
     this.#totals = new Map();
     this.#digest = null;
   }
@@ -113,7 +115,7 @@ export class IptablesRules implements HostRuleset {
   async #replace(ruleset: IptablesRuleset, saved: Saved): Promise<void> {
     const before = this.#own(saved);
     const wanted = tablesOf(ruleset, rulesetComment(ruleset), this.#totals);
-    this.#noteMade(saved);
+    await this.#noteMade(saved);
     try {
       for (const version of VERSIONS) {
         await this.#restore('apply', version, before[version], wanted[version]);
@@ -131,7 +133,7 @@ export class IptablesRules implements HostRuleset {
     try {
       const now = this.#own(await this.#save('apply'));
       for (const version of VERSIONS) await this.#restore('apply', version, now[version], before[version]);
-      if (!VERSIONS.some((version) => isAnything(before[version]))) await this.#removeMadeTables();
+      if (!VERSIONS.some((version) => isAnything(before[version]))) await this.#removeMade();
     } catch {
       restored = false;
     }
@@ -210,31 +212,52 @@ export class IptablesRules implements HostRuleset {
     return `${version === 4 ? 'iptables' : 'ip6tables'}-${this.#flavour}-${verb}`;
   }
 
-  /** Tables of iptables-nft that are not there yet are ours to remove. Legacy ones stay until the kernel's module goes. */
-  #noteMade(saved: Saved): void {
+  /**
+   * Tables of iptables-nft that are not there yet, and chains at the kernel's hooks, are ours to remove. Legacy ones stay until
+   * the kernel's module goes. iptables-save shows chains that are not there, so only nft can tell.
+   */
+  async #noteMade(saved: Saved): Promise<void> {
     if (this.#flavour === 'legacy') return;
+    const { ok, stdout } = await this.#commands.try('nft', ['-j', '-t', 'list', 'chains']);
+    const there = parseNftList(stdout).chains.map(({ family, table, name }) => `${family} ${table} ${name}`);
     const missing = VERSIONS.flatMap((version) =>
-      IPTABLES_TABLES.filter((table) => !saved[version].has(table)).map((table) => `${version} ${table}`),
+      IPTABLES_TABLES.flatMap((table) => {
+        if (!saved[version].has(table)) return [`${version} ${table}`];
+        const chains = HOOKS.map((hook) => `${table} ${hook}`);
+        return ok
+          ? chains
+              .filter((name) => !there.includes(`${FAMILY[version]} ${name}`))
+              .map((name) => `${version} ${name}`)
+          : [];
+      }),
     );
     this.#made.note(missing);
   }
 
-  /** Those of the tables we made that nobody else uses. */
-  async #removeMadeTables(): Promise<void> {
+  /** Those of the tables and chains we made that nobody else uses: the kernel refuses to take a chain that has rules. */
+  async #removeMade(): Promise<void> {
     if (this.#flavour === 'legacy') return;
     const saved = await this.#save('remove');
-    for (const [version, table] of this.#made.tables()) {
+    for (const { version, table, chain } of this.#made.list()) {
       const there = saved[version].get(table);
-      if (there === undefined || !isUntouched(there)) continue;
-      // `nft` takes the empty table as well; without it the chains at the kernel's hooks go.
-      const family = version === 4 ? 'ip' : 'ip6';
-      const { ok } = await this.#commands.try('nft', ['delete', 'table', family, table]);
-      if (!ok)
-        await this.#commands.try(version === 4 ? 'iptables-nft' : 'ip6tables-nft', ['-t', table, '-X']);
+      if (there === undefined) continue;
+      const family = FAMILY[version];
+      if (chain !== null) {
+        if (there.chains.get(chain) !== 'ACCEPT') continue;
+        await this.#commands.try('nft', ['delete', 'chain', family, table, chain]);
+      } else if (isUntouched(there)) {
+        // `nft` takes the empty table as well; without it the chains at the kernel's hooks go.
+        const { ok } = await this.#commands.try('nft', ['delete', 'table', family, table]);
+        if (!ok)
+          await this.#commands.try(version === 4 ? 'iptables-nft' : 'ip6tables-nft', ['-t', table, '-X']);
+      }
     }
     this.#made.forget();
   }
 }
+
+/** The chains of the kernel that any of ours is jumped to from. */
+const HOOKS = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'] as const;
 
 /** A host without IPv6 has nothing to guard there. */
 function isThereVersion(version: Version): boolean {

@@ -230,5 +230,8 @@ export async function ruleset(host: Host): Promise<string> {
 async function legacyRules(host: Host, program: string): Promise<string> {
   const saved = await host.exec(`${program}-legacy-save`);
   const tables = saved.replaceAll(/^#.*\n|\[\d+:\d+\]/gm, '').split(/^COMMIT$/m);
-  return tables.filter((table) => /^-A|^:\S+ (?!ACCEPT)/m.test(table)).join('');
+  return tables
+    .filter((table) => /^-A|^:\S+ (?!ACCEPT)/m.test(table))
+    .map((table) => `${table.trim()}\n`)
+    .join('');
 }
