@@ -35,6 +35,7 @@ test('check: of a file that is fine, and of one that is not', () => {
   expectAnswer('check', checkAsJson(policy));
   writeFileSync(folder.file, `${PEER}    routes: [10.9.0.0/99]\n    adresses: [10.9.0.2]\n`);
   const text = checkAsJson(folder.file);
+  expectAnswer('check', checkAsJson(join(folder.path, 'none.yaml'))); // with a hint
   process.exitCode = 0; // that of the command, which has found something
   expect(JSON.parse(text)).toMatchObject({ fine: false, problems: [{}, {}] });
   expectAnswer('check', text);
