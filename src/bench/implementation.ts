@@ -13,6 +13,8 @@ export interface Program {
   /** What starts it in the foreground; its interface or its file comes behind. */
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
+  /** Of `ringfence`: both ends have a policy of so many rules, the last of which grants what is measured. Without it, none. */
+  readonly policyRules?: number;
 }
 
 /** Keys of a measurement as text: they protect nothing, and end with it. */

@@ -93,6 +93,20 @@ export async function findPrograms(wanted: readonly string[], ownVersion: string
   return { found, missing };
 }
 
+/** So many rules have the policies that are measured. */
+const POLICY_RULES = [10, 1_000, 100_000] as const;
+
+/** This program without a policy, and with policies of more and more rules. */
+export function policyPrograms([own]: readonly Program[]): Program[] {
+  if (own === undefined) return [];
+  const withRules = (rules: number): Program => ({
+    ...own,
+    name: `${own.name}-${rules}`,
+    policyRules: rules,
+  });
+  return [own, ...POLICY_RULES.map(withRules)];
+}
+
 /** What a plan starts beside the implementations, and Debian's package for it. */
 function toolsOf({ metrics, programs }: Plan): Readonly<Record<string, string>> {
   const needsStreams = metrics.some((id) => !/^(udp|start|handshakes|ping\.idle|memory\.1000)/.test(id));

@@ -11,7 +11,7 @@ import { type Checkout, describeCheckout } from '../bench/machine.ts';
 import { checkMachine } from '../bench/namespaces.ts';
 import { type Read, readCount, readMetrics, readMtus, readPeers } from '../bench/options.ts';
 import { estimateSeconds, METRIC_IDS, type MetricId, type Plan, tasksOf } from '../bench/plan.ts';
-import { checkTools, findPrograms, PROGRAM_NAMES } from '../bench/programs.ts';
+import { checkTools, findPrograms, PROGRAM_NAMES, policyPrograms } from '../bench/programs.ts';
 import { renderSeconds } from '../bench/progress.ts';
 import { loadPlots, renderReport } from '../bench/report/report.ts';
 import type { Result } from '../bench/result.ts';
@@ -41,6 +41,7 @@ interface BenchOptions {
   readonly peers?: readonly string[];
   readonly only?: readonly MetricId[];
   readonly quick?: boolean;
+  readonly policy?: boolean;
   /** `true` and `-`: standard output. */
   readonly json?: string | true;
   readonly html?: string;
@@ -51,6 +52,10 @@ interface BenchOptions {
 
 /** What `--quick` means where nothing else is asked for. */
 const QUICK = { rounds: 1, seconds: 1, mtu: [1420] } as const;
+
+/** What a policy can cost, and where `--policy` asks for nothing else: at MTU 1420. */
+const POLICY_METRICS: readonly MetricId[] = ['tcp1.up', 'tcp1.down', 'udp64.delivered'];
+const POLICY_MTUS = [1420];
 
 const DEFAULTS = { rounds: 3, seconds: 3, mtu: [1420, 9000] } as const;
 
@@ -71,6 +76,12 @@ export async function registerBench(program: Command): Promise<void> {
   option('--peers <list>', `some of ${PROGRAM_NAMES.join(', ')}`, accepted(readPeers), 'all that are here');
   option('--only <list>', 'metrics such as tcp1.up, or groups such as udp64', accepted(readMetrics), 'all');
   bench
+    .addOption(
+      new Option(
+        '--policy',
+        'what a policy costs: instead of others, this program without one and with 10, 1,000 and 100,000 rules',
+      ).conflicts('peers'),
+    )
     .option('--quick', 'one round of one second at MTU 1420: a look, not a result')
     .option('--json [file]', 'write the result as JSON; without a file, or with -, instead of the table')
     .option('--html <file>', 'write the result as a page with plots')
@@ -102,14 +113,18 @@ async function measure(options: BenchOptions): Promise<void> {
     checkWritable(options.html);
     await loadPlots();
   }
-  const { found, missing } = await findPrograms(options.peers ?? PROGRAM_NAMES, VERSION);
-  const plan: Plan = { ...settingsOf(options), metrics: options.only ?? METRIC_IDS, programs: found };
+  const isOfPolicy = options.policy === true;
+  const others = isOfPolicy ? [] : (options.peers ?? PROGRAM_NAMES);
+  const { found, missing } = await findPrograms(others, VERSION);
+  const programs = isOfPolicy ? policyPrograms(found) : found;
+  const metrics = options.only ?? (isOfPolicy ? POLICY_METRICS : METRIC_IDS);
+  const plan: Plan = { ...settingsOf(options), metrics, programs };
   await checkTools(plan);
   await checkMachine();
 
   const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
   for (const line of missing) say(line);
-  const names = found.map(({ name, version }) => `${name} ${version}`).join(', ');
+  const names = programs.map(({ name, version }) => `${name} ${version}`).join(', ');
   say(`${names}: about ${renderSeconds(estimateSeconds(plan, tasksOf(plan)))}`);
   const checkout = await describeCheckout();
   const command = ['ringfence', ...process.argv.slice(2).map(shellWord)].join(' ');
@@ -140,12 +155,13 @@ function settingsOf({
   seconds,
   mtu,
   quick,
+  policy,
 }: BenchOptions): Pick<Plan, 'rounds' | 'seconds' | 'mtus'> {
   const defaults = quick === true ? QUICK : DEFAULTS;
   return {
     rounds: rounds ?? defaults.rounds,
     seconds: seconds ?? defaults.seconds,
-    mtus: mtu ?? defaults.mtu,
+    mtus: mtu ?? (policy === true ? POLICY_MTUS : defaults.mtu),
   };
 }
 
