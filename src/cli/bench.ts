@@ -54,7 +54,7 @@ interface BenchOptions {
 const QUICK = { rounds: 1, seconds: 1, mtu: [1420] } as const;
 
 /** What a policy can cost, and where `--policy` asks for nothing else: at MTU 1420. */
-const POLICY_METRICS: readonly MetricId[] = ['tcp1.up', 'tcp1.down', 'udp64.delivered'];
+const POLICY_METRICS: readonly MetricId[] = ['tcp1.up', 'tcp1.down', 'cpu.per-gb', 'udp64.delivered'];
 const POLICY_MTUS = [1420];
 
 const DEFAULTS = { rounds: 3, seconds: 3, mtu: [1420, 9000] } as const;

@@ -5,7 +5,7 @@
 //   alice 10.9.0.2 ┐
 //   bob   10.9.0.3 ┼ hub 10.9.0.1 ┬ vips    172.20.0.5 (a service), .6 (another)
 //   carol 10.9.0.4 ┘              └ outside 9.9.9.9
-//     └ site 10.5.0.9              (IPv6: fd09::, fd05::, fd20::, 2620:fe::, with the same last numbers)
+//     └ site 10.5.0.9, and behind bob yard 10.6.0.9   (IPv6: fd09::, fd05::, fd06::, fd20::, 2620:fe::, with the same last numbers)
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,9 +25,12 @@ type Net = { readonly v4: string; readonly v6: string };
 
 const OVERLAY: Net = { v4: '10.9.0', v6: 'fd09::' };
 const SITE: Net = { v4: '10.5.0', v6: 'fd05::' };
+const YARD: Net = { v4: '10.6.0', v6: 'fd06::' };
 const VIPS: Net = { v4: '172.20.0', v6: 'fd20::' };
 const WORLD: Net = { v4: '9.9.9', v6: '2620:fe::' };
-const NETS = [OVERLAY, SITE, VIPS, WORLD];
+const NETS = [OVERLAY, SITE, YARD, VIPS, WORLD];
+/** Behind whom there is a site. */
+const SITES: Readonly<Record<string, Net>> = { carol: SITE, bob: YARD };
 const GRANTED = 443;
 const BESIDE = 444;
 const PEERS = { alice: 2, bob: 3, carol: 4 } as const;
@@ -45,6 +48,7 @@ const PLACES = [
   { name: 'bob', host: 'bob', net: OVERLAY, number: 3, peer: 'bob' },
   { name: 'carol', host: 'carol', net: OVERLAY, number: 4, peer: 'carol' },
   { name: 'site', host: 'carol', net: SITE, number: 9, peer: 'carol' },
+  { name: 'yard', host: 'bob', net: YARD, number: 9, peer: 'bob' },
   { name: 'service', host: 'vips', net: VIPS, number: 5, peer: null },
   { name: 'other', host: 'vips', net: VIPS, number: 6, peer: null },
   { name: 'outside', host: 'outside', net: WORLD, number: 9, peer: null },
@@ -83,6 +87,7 @@ async function ground(): Promise<AsyncDisposable & { readonly topology: Topology
     }
     await vips.ipBatch(...both(VIPS, 6).map((address) => `addr add ${address} dev eth0`));
     await carol.ipBatch(...both(SITE, 9).map((address) => `addr add ${address} dev lo`));
+    await bob.ipBatch(...both(YARD, 9).map((address) => `addr add ${address} dev lo`));
     await hub.sysctl({
       'net.ipv4.ip_forward': 1,
       'net.ipv6.conf.all.forwarding': 1,
@@ -117,7 +122,7 @@ beforeAll(async () => {
   const peerOf = (name: keyof typeof PEERS) => ({
     public_key: keys[name].publicKey,
     addresses: [at(OVERLAY, PEERS[name], 4), at(OVERLAY, PEERS[name], 6)],
-    routes: name === 'carol' ? networks(SITE) : [],
+    routes: SITES[name] === undefined ? [] : networks(SITES[name]),
   });
   hubFiles = await writeNode(join(scratch.path, 'hub'), keys.hub, {
     interface: own('hub', 1),
@@ -127,7 +132,7 @@ beforeAll(async () => {
   hub = await NodeProcess.start(net.hub, hubFiles);
   nodes.push(hub);
   const start = async (name: keyof typeof PEERS, i: number): Promise<void> => {
-    const routes = NETS.filter((one) => name !== 'carol' || one !== SITE).flatMap(networks);
+    const routes = NETS.filter((one) => one !== SITES[name]).flatMap(networks);
     const files = await writeNode(join(scratch.path, name), keys[name], {
       interface: own(name, PEERS[name]),
       peers: {
@@ -242,7 +247,7 @@ const services = {
   names: { addr: [at(OVERLAY, 1, 4), at(OVERLAY, 1, 6)], ports: [`udp/${GRANTED}`] },
 };
 
-test('profiles, services, peers and the internet; a peer without a profile has nothing; a site has its own', async () => {
+test('profiles, services, peers and the internet; a peer without a profile has nothing; sites have their own', async () => {
   const evaluator = await reload(
     { alice: { profile: 'full' }, bob: { profile: 'guest' } },
     {
@@ -258,6 +263,7 @@ test('profiles, services, peers and the internet; a peer without a profile has n
           outbound: 'any',
           exit_relay: { provide: true },
         },
+        bob: { subnets: networks(YARD), inbound: ['names'], outbound: 'none' },
       },
     },
   );
@@ -281,7 +287,14 @@ test('strict networks divide peers, members reach each other and this node, and 
     {
       services,
       networks: { n1: { isolation: 'strict', members: ['alice', 'bob'] }, n2: { members: ['carol'] } },
-      sites: { carol: { subnets: networks(SITE), inbound: ['files'], outbound: 'none' } },
+      sites: {
+        carol: { subnets: networks(SITE), inbound: ['files'], outbound: 'none' },
+        bob: {
+          subnets: networks(YARD),
+          inbound: [],
+          outbound: [{ to: networks(YARD)[0], ports: [`udp/${GRANTED}`] }],
+        },
+      },
     },
   );
   const { passed, wrong } = await differences(evaluator);
