@@ -13,6 +13,7 @@
 // What the rules say is chains.ts; its twin in the words of iptables is render-iptables.ts.
 
 import { renderIp } from '../address/ip.ts';
+import type { IpPrefix } from '../address/prefix.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import { chainsOf, countersOf, processNames } from './chains.ts';
 import { type HostFacts, reducePrefixes, VERSIONS, type Version } from './facts.ts';
@@ -22,6 +23,7 @@ import {
   type AddressMatch,
   type ChainName,
   type InterfaceMatch,
+  isHost,
   ofVersion,
   type Rule,
   type RuleChain,
@@ -55,12 +57,14 @@ export function ruleComment(network: string): string {
 
 export function renderNft(policy: HostPolicy, facts: HostFacts): Ruleset {
   const chains = chainsOf(policy, facts);
+  const overlay = overlaySets(facts);
+  const names = new Set(overlay.map(({ name }) => name));
   const mirror = facts.mirrored === null ? null : renderMirror(facts.mirrored, facts.interface);
   return {
     table: tableName(policy.network),
     counters: [...countersOf(chains), ...(mirror?.counters ?? [])].sort(),
-    sets: [...overlaySets(facts), ...resolvedSets(policy, facts), ...(mirror?.sets ?? [])],
-    chains: [...chains.map(nftChain), ...(mirror?.chains ?? [])],
+    sets: [...overlay, ...resolvedSets(policy, facts), ...(mirror?.sets ?? [])],
+    chains: [...chains.map((one) => nftChain(one, names)), ...(mirror?.chains ?? [])],
   };
 }
 
@@ -73,11 +77,25 @@ function addressSet(
   return { name, kind: 'set', type: `ipv${version}_addr`, isInterval, elements };
 }
 
+/**
+ * Networks, and the addresses of peers beyond them: those are many where there are any, and a set without intervals takes half
+ * the time to load. There is none of a version without such peers.
+ */
 function overlaySets({ overlay }: HostFacts): NftSet[] {
-  return VERSIONS.map((version) => {
-    const networks = reducePrefixes(overlay, version).map(renderNetwork);
-    return addressSet(`rf_overlay${version}`, version, true, networks);
+  return VERSIONS.flatMap((version) => {
+    const [hosts, networks] = [true, false].map((isWanted) =>
+      reducePrefixes(overlay, version).filter((prefix) => isHost(prefix) === isWanted),
+    ) as [IpPrefix[], IpPrefix[]];
+    const remote = addressSet(remoteSet(version), version, false, hosts.map(renderNetwork));
+    return [
+      addressSet(`rf_overlay${version}`, version, true, networks.map(renderNetwork)),
+      ...(hosts.length === 0 ? [] : [remote]),
+    ];
   });
+}
+
+function remoteSet(version: Version): string {
+  return `rf_remote${version}`;
 }
 
 /** The set of what a name resolves to. */
@@ -94,11 +112,18 @@ function resolvedSets(policy: HostPolicy, { resolved }: HostFacts): NftSet[] {
   );
 }
 
-function nftChain({ name, rules }: RuleChain): NftChain {
-  return { name: `rf_${name}`, hook: HOOKS[name], rules: rules.map(renderRule) };
+/** A rule about the overlay is one for each of its sets. */
+function nftChain({ name, rules }: RuleChain, sets: ReadonlySet<string>): NftChain {
+  const lines = rules.flatMap((rule) => {
+    const { version = 4, source, destination } = rule;
+    const isOverlay = source?.kind === 'overlay' || destination?.kind === 'overlay';
+    const overlays = [`rf_overlay${version}`, ...(isOverlay ? [remoteSet(version)] : [])];
+    return overlays.filter((set) => sets.has(set)).map((set) => renderRule(rule, set));
+  });
+  return { name: `rf_${name}`, hook: HOOKS[name], rules: lines };
 }
 
-function renderRule(rule: Rule): string {
+function renderRule(rule: Rule, overlaySet: string): string {
   const { version, inInterface, outInterface, source, destination, protocol, ports, notUsers } = rule;
   // Addresses and maps say which version they are of.
   const isOfOneVersion = version !== undefined && rule.verdict.kind !== 'map';
@@ -108,8 +133,8 @@ function renderRule(rule: Rule): string {
     ...(outInterface === undefined ? [] : [`oifname ${renderInterfaces(outInterface)}`]),
     ...(needsVersion ? [`meta nfproto ipv${version}`] : []),
     ...(rule.flow === undefined ? [] : [rule.flow === 'reply' ? 'ct direction reply' : 'ct status dnat']),
-    ...(source === undefined ? [] : [renderAddresses('saddr', source, version)]),
-    ...(destination === undefined ? [] : [renderAddresses('daddr', destination, version)]),
+    ...(source === undefined ? [] : [renderAddresses('saddr', source, version, overlaySet)]),
+    ...(destination === undefined ? [] : [renderAddresses('daddr', destination, version, overlaySet)]),
     ...(ports === undefined ? [] : [`${protocol} dport ${oneOf(ports.map(renderPorts))}`]),
     // A look into the routes costs more than what is in the packet.
     ...(rule.sourceIsLocal === undefined ? [] : [`fib saddr type ${rule.sourceIsLocal ? '' : '!= '}local`]),
@@ -128,13 +153,14 @@ function renderAddresses(
   field: 'saddr' | 'daddr',
   match: AddressMatch,
   version: Version | undefined,
+  overlaySet: string,
 ): string {
   const word = version === undefined ? '' : `${FAMILY[version]} ${field}`;
   switch (match.kind) {
     case 'networks':
       return `${word} ${match.isNot ? '!= ' : ''}${oneOf(match.networks)}`;
     case 'overlay':
-      return `${word} @rf_overlay${version}`;
+      return `${word} @${overlaySet}`;
     case 'name':
       return version === undefined ? '' : `${word} @${resolvedSet(match.index, version)}`;
     default:
