@@ -67,6 +67,7 @@ export const ERROR_CODES = {
   ERR_JOIN_REFUSED: 'The node that sent an invite cannot take the new one in.',
   ERR_FIREWALL_BACKEND: 'Nothing on this host can apply the rules that the file asks for.',
   ERR_FIREWALL_COMMAND: 'A command that reads or changes the rules of the host failed, hung or is missing.',
+  ERR_FIREWALL_NETWORK: 'Another node on this host has rules under the same firewall.network.',
   ERR_FIREWALL_CONFIRM: 'Rules that had to be confirmed were not, and were taken back.',
   ERR_ROTATE_PEER: 'A key of a peer was to be changed that the node does not have.',
   ERR_ROTATE_BUSY: 'A rotation of this key is under way, here or on the other side.',

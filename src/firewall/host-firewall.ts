@@ -86,6 +86,10 @@ export class HostFirewall {
    * @throws FirewallError when what must hold cannot be put in force; what was there before still stands
    */
   static async start(options: HostFirewallOptions): Promise<HostFirewall> {
+    if (isActive(options.policy)) {
+      const { policy, facts, runDirectory } = options;
+      new HostState(new Commands(), runDirectory, policy.network).claim(facts.interface);
+    }
     const firewall = await HostFirewall.apply(options);
     if (firewall.#isActive) await firewall.#watch();
     return firewall;
@@ -165,6 +169,7 @@ export class HostFirewall {
     if (this.#policy.onStop === 'remove') return await this.discard();
     await this.#guard?.[Symbol.asyncDispose]();
     this.#guard = null;
+    this.#state.release();
   }
 
   /** Ends the watch and takes the rules out, whatever `on_stop` says: the file has none any more. */
@@ -175,6 +180,7 @@ export class HostFirewall {
     await this.#openings.remove();
     await this.#rules.remove();
     await this.#state.restore();
+    this.#state.release();
     this.#log.info(`host rules: ${this.#rules.title} removed`);
   }
 

@@ -2,9 +2,19 @@
 // kept in a file below the run directory, which is gone after a reboot just as the changes are; so `remove` puts it back
 // also after a crash. Two nodes of one host share the parameters: the last one out restores them.
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { renderPrefix } from '../address/prefix.ts';
+import { FirewallError } from '../errors.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import type { Commands } from './commands.ts';
 import { type HostFacts, reducePrefixes, VERSIONS } from './facts.ts';
@@ -23,6 +33,16 @@ interface Saved {
 
 const NOTHING: Saved = { sysctls: {}, routes: [], names: {} };
 
+/** The process of a node that runs. */
+interface Owner {
+  readonly interface: string;
+  readonly pid: number;
+  /** A number of a process that ended is given to another, which began at another time. */
+  readonly startedAt: string;
+  /** Rules belong to a network namespace: in another one the name is free. */
+  readonly namespace: string;
+}
+
 export class HostState {
   readonly #commands: Commands;
   readonly #directory: string;
@@ -32,6 +52,43 @@ export class HostState {
     this.#commands = commands;
     this.#directory = join(directory, 'firewall');
     this.#network = network;
+  }
+
+  /**
+   * Says that a running node has the network. Two with one name would each put back what the other changes, for ever.
+   * @throws FirewallError `ERR_FIREWALL_NETWORK` while the process of another node lives that said so
+   */
+  claim(interfaceName: string, pid = process.pid): void {
+    const owner = this.#owner();
+    if (owner !== null && owner.pid !== pid && isAlive(owner)) {
+      const message = `the network ${this.#network} is that of the node of ${owner.interface} (process ${owner.pid})`;
+      throw new FirewallError(
+        'ERR_FIREWALL_NETWORK',
+        message,
+        { phase: 'detect', command: 'ringfence', line: null, stderr: '', restored: true },
+        { hint: 'give one of them another name: firewall.network' },
+      );
+    }
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    const claimed: Owner = { interface: interfaceName, pid, ...lifeOf(pid) };
+    writeFileSync(this.#ownerFile, JSON.stringify(claimed), { mode: 0o600 });
+  }
+
+  /** Takes back what {@link claim} said. */
+  release(): void {
+    if (this.#owner()?.pid === process.pid) rmSync(this.#ownerFile, { force: true });
+  }
+
+  get #ownerFile(): string {
+    return join(this.#directory, `${this.#network}.owner`);
+  }
+
+  #owner(): Owner | null {
+    try {
+      return JSON.parse(readFileSync(this.#ownerFile, 'utf8')) as Owner;
+    } catch {
+      return null;
+    }
   }
 
   /**
@@ -129,6 +186,24 @@ export class HostState {
     writeFileSync(`${file}.new`, JSON.stringify(saved), { mode: 0o600 });
     renameSync(`${file}.new`, file);
   }
+}
+
+/** When a process began, in ticks since the system did (proc_pid_stat(5), field 22), and where; empty if there is none. */
+function lifeOf(pid: number): Pick<Owner, 'startedAt' | 'namespace'> {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const startedAt = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    return { startedAt, namespace: readlinkSync(`/proc/${pid}/ns/net`) };
+  } catch {
+    return { startedAt: '', namespace: '' };
+  }
+}
+
+/** Whether it still runs, and in the network namespace of this process. */
+function isAlive({ pid, startedAt, namespace }: Owner): boolean {
+  const life = lifeOf(pid);
+  const isSame = life.startedAt === startedAt && life.namespace === namespace;
+  return startedAt !== '' && isSame && namespace === lifeOf(process.pid).namespace;
 }
 
 function sysctlFile(key: string): string {
