@@ -10,6 +10,8 @@ interface Audit {
   readonly command: readonly [string, ...string[]];
   /** Where it works. */
   readonly cwd: string;
+  /** What its output has when it has asked a database and found something; it fails for both, and for want of an answer. */
+  readonly finding: RegExp;
   /** How to get what it needs. */
   readonly remedy: string;
 }
@@ -21,20 +23,23 @@ const audits: readonly Audit[] = [
     of: 'npm packages',
     command: ['npm', 'audit', '--omit=dev'],
     cwd: ROOT,
+    finding: /^\d+ (\w+ severity )?vulnerabilit/m,
     remedy: 'run it where npm reaches a registry that answers audits',
   },
   {
     of: 'crates in the core',
     command: ['cargo', 'audit'],
     cwd: `${ROOT}/wasm`,
+    finding: /\d+ vulnerabilit|\d+ denied warning/,
     remedy: 'cargo install cargo-audit --locked, and run it where its advisory database can be fetched',
   },
 ];
 
-for (const { of, command, cwd, remedy } of audits) {
+const verdicts: string[] = [];
+for (const { of, command, cwd, finding, remedy } of audits) {
   heading(of);
   const [program, ...args] = command;
-  const { exitCode, all, failed } = await execa(program, args, {
+  const { all, failed } = await execa(program, args, {
     cwd,
     all: true,
     reject: false,
@@ -42,11 +47,10 @@ for (const { of, command, cwd, remedy } of audits) {
     timeout: DEADLINE_MS,
   });
   print(all?.trim() ?? '');
-  if (failed)
-    print(
-      paint(
-        'yellow',
-        `${command.join(' ')} ended with ${exitCode ?? 'no status'}: read why above; or ${remedy}`,
-      ),
-    );
+  if (!failed) verdicts.push(`${paint('green', 'no advisory')} about ${of}`);
+  else if (finding.test(all ?? ''))
+    verdicts.push(`${paint('red', 'advisories')} about ${of}: they stand above`);
+  else verdicts.push(`${paint('yellow', 'not known')}, ${of}: no database was asked; ${remedy}`);
 }
+heading('what advisories say');
+for (const verdict of verdicts) print(verdict);
