@@ -165,6 +165,10 @@ describe('what is wrong with the section', () => {
       '15:31: firewall.profiles.std.rate.up: "20mb" is not a rate, as in 20mbit: it is a number and one of bit, kbit, mbit, gbit (ERR_CONFIG_RATE)',
     ],
     [
+      'profiles: {std: {rate: {up: 2000gbit}}}',
+      '15:31: firewall.profiles.std.rate.up: "2000gbit" is not a rate, as in 20mbit: it is at most 1000gbit (ERR_CONFIG_RATE)',
+    ],
+    [
       'profiles: {std: {over_quota: 1mbit}}',
       '15:32: firewall.profiles.std.over_quota: there is no quota that could be used up (ERR_CONFIG_MISSING_KEY)',
     ],
