@@ -12,7 +12,7 @@ use crate::allowed_ips::Prefix;
 use crate::arena::{Intake, RECEIVE_SLOTS};
 use crate::counters::DropReason;
 use crate::device::{Device, PeerSettings};
-use crate::filter::{Filter, Leg};
+use crate::filter::{Filter, Leg, Turn};
 use crate::host;
 use crate::noise;
 use crate::offload::vnet::VNET_HEADER_BYTES;
@@ -206,16 +206,21 @@ pub fn filter(data: &[u8]) {
     filter.add_peer(PEER, [2; 32]);
     filter.enable(false, host::now());
     let keys = HashMap::from([([2; 32], PEER)]);
+    let mut waiting = 0_usize;
     for (kind, part) in parts(data) {
         let leg = if kind & 1 == 0 { Leg::In } else { Leg::Out };
         match kind % 6 {
-            0 | 1 => {
-                if filter.pass(leg, PEER, part, host::now()).is_err()
-                    && let Some(answer) = filter.answer(PEER, part, host::now())
-                {
-                    assert!(IpHeader::parse(answer.bytes()).is_some(), "an answer is a packet");
+            0 | 1 => match filter.pass(leg, PEER, part, host::now()) {
+                Ok(passed) => {
+                    filter.count(passed, 1, part.len());
+                    waiting += usize::from(filter.turn(leg, PEER, part, host::now()) == Turn::Waits);
                 }
-            }
+                Err(_) => {
+                    if let Some(answer) = filter.answer(PEER, part, host::now()) {
+                        assert!(IpHeader::parse(answer.bytes()).is_some(), "an answer is a packet");
+                    }
+                }
+            },
             2 => drop(filter.judge(leg, PEER, part)),
             3 => {
                 let generation = filter.status().generation;
@@ -226,8 +231,15 @@ pub fn filter(data: &[u8]) {
                 assert_eq!(committed.is_ok(), filter.status().generation != generation);
             }
             4 => drop(filter.pass(leg, PEER, &addressed(part, true), host::now())),
-            _ => pass(part.len() as u64 * 50),
+            _ => {
+                pass(part.len() as u64 * 50);
+                while filter.pop_due(host::now()).is_some() {
+                    waiting -= 1;
+                }
+                assert!(filter.next_due().is_none_or(|at| at > host::now()), "what is due has left");
+            }
         }
+        assert_eq!(filter.next_due().is_some(), waiting > 0, "who waits is looked at again");
         assert!(filter.status().flows <= filter.status().capacity);
     }
 }

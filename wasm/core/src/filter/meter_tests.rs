@@ -4,9 +4,11 @@
 use super::bucket::Rate;
 use super::meters::{ALL_WRITTEN, Limits, Meters, Quota, ROW_BYTES};
 use super::packet_queue::{CELL_BYTES, CELLS};
+use super::rules::Action;
 use super::tests::{ALICE, BOB, Change, NOW, apply, base, filter, tcp_data_of_alice, udp};
 use super::*;
 use crate::test_random::Random;
+use crate::tests::{Options, PEER, Pair};
 
 fn rate(bytes_per_second: u64) -> Option<Rate> {
     Rate::new(bytes_per_second)
@@ -330,4 +332,91 @@ fn a_stranger_is_limited_as_soon_as_the_policy_knows_it() {
     assert!(filter.is_limited(ALICE), "a peer that came back");
     filter.disable();
     assert!(!filter.is_limited(ALICE));
+}
+
+/// The left device of a pair lets everything pass, at these rates.
+fn limit_pair(pair: &mut Pair, key: [u8; 32], rates: [u64; 3]) {
+    let change = Change::default()
+        .record(1, |r| r[2] = 1)
+        .by_id(2, 1)
+        .rule(1, Action::Allow, 3, "any", None, None)
+        .subject(0, 0, [0; 3], &[1], &[])
+        .subject(1, 0, [0; 3], &[1], &[])
+        .peer(0, 1, key)
+        .limits(0, rates);
+    let device = &mut pair.a.device;
+    device.filter.enable(false, pair.now);
+    device.filter.begin();
+    device.filter.stage(change.bytes()).unwrap();
+    device.commit_policy().unwrap();
+}
+
+/// A superpacket of `segments` datagrams of a thousand bytes each, the last byte of each its number; and its vnet header.
+fn superpacket(from: &str, to: &str, segments: u8) -> ([u8; 10], Vec<u8>) {
+    let mut packet = udp(from, 5_000, to, 53);
+    packet.truncate(28);
+    for segment in 0..segments {
+        packet.extend([0; 999]);
+        packet.push(segment);
+    }
+    let length = packet.len() as u16;
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet[24..26].copy_from_slice(&(length - 20).to_be_bytes());
+    ([1, 5, 28, 0, 0xe8, 0x03, 20, 0, 6, 0], packet)
+}
+
+fn numbers(packets: &[Vec<u8>]) -> Vec<u8> {
+    packets.iter().map(|packet| packet[packet.len() - 1]).collect()
+}
+
+#[test]
+fn a_superpacket_leaves_by_segments_in_their_order_as_tokens_come() {
+    let mut pair = Pair::new(Options::default());
+    pair.a_sends(100);
+    let key = *pair.a.device.by_key.keys().next().unwrap();
+    limit_pair(&mut pair, key, [0, 100_000, 0]);
+    pair.b.delivered.clear();
+    let (header, packet) = superpacket("10.9.0.1", "10.9.0.2", 10);
+    pair.a.intake.read.fill_with_header(0, &header, &packet);
+    pair.a.device.outbound(&mut pair.a.intake, 1);
+    let first = pair.a.drain();
+    pair.carry(first, vec![]);
+    assert_eq!(numbers(&pair.b.delivered), [0, 1, 2], "a burst");
+    let began = pair.now;
+    while let Some(at) = pair.a.device.release_at() {
+        assert!(at > pair.now, "it is not asked in vain");
+        pair.jump(at - pair.now);
+        pair.a.device.release();
+        let more = pair.a.drain();
+        assert!(!more.is_empty());
+        pair.carry(more, vec![]);
+    }
+    assert_eq!(numbers(&pair.b.delivered), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let took = pair.now - began;
+    assert!((62..=82).contains(&took), "seven packets of 1,028 bytes took {took} ms");
+    assert_eq!(rows(&mut pair.a.device.filter, false), [[u64::from(PEER), 0, 0, 0, 10_280, 10, 1]]);
+}
+
+#[test]
+fn what_a_peer_sends_too_fast_reaches_the_tun_device_later_and_in_order() {
+    let mut pair = Pair::new(Options::default());
+    pair.b_sends(100);
+    let key = *pair.a.device.by_key.keys().next().unwrap();
+    limit_pair(&mut pair, key, [100_000, 0, 0]);
+    pair.a.delivered.clear();
+    let (header, packet) = superpacket("10.9.0.2", "10.9.0.1", 10);
+    pair.b.intake.read.fill_with_header(0, &header, &packet);
+    pair.b.device.outbound(&mut pair.b.intake, 1);
+    let messages = pair.b.drain();
+    pair.carry(vec![], messages);
+    assert_eq!(numbers(&pair.a.delivered), [0, 1, 2]);
+    while let Some(at) = pair.a.device.release_at() {
+        pair.jump(at - pair.now);
+        assert_eq!(pair.a.device.release(), 0);
+        let frames = pair.a.device.write.frames();
+        assert_eq!(frames.len(), pair.a.device.answers);
+        pair.a.delivered.extend(frames);
+    }
+    assert_eq!(numbers(&pair.a.delivered), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(pair.a.device.remove_peer(PEER), Ok(()));
 }

@@ -117,6 +117,8 @@ type DueEntry = Reverse<(Millis, u64, u32)>;
 
 pub struct Meters {
     peers: Vec<Meter>,
+    /// How many of them are limited: where none is, a packet is asked no more than this.
+    limited: usize,
     /// The first place is nobody's.
     services: Vec<ServiceMeter>,
     service_places: HashMap<RuleId, u32>,
@@ -174,6 +176,7 @@ impl Meters {
     pub fn new() -> Self {
         Meters {
             peers: Vec::new(),
+            limited: 0,
             services: Vec::new(),
             service_places: HashMap::new(),
             pool: Pool::new(),
@@ -198,6 +201,7 @@ impl Meters {
     pub fn remove_peer(&mut self, peer: u32) -> usize {
         let Some(meter) = self.peers.get_mut(peer as usize) else { return 0 };
         let Some(mut limited) = std::mem::take(meter).limited else { return 0 };
+        self.limited -= 1;
         limited.lines.iter_mut().map(|line| self.pool.clear(&mut line.queue)).sum()
     }
 
@@ -205,13 +209,14 @@ impl Meters {
     pub fn limit(&mut self, peer: u32, limits: Limits, allowance: u64) {
         let Some(meter) = self.peers.get_mut(peer as usize) else { return };
         if limits == Limits::default() && meter.limited.as_ref().is_none_or(|it| it.lines_are_empty()) {
-            meter.limited = None;
+            self.limited -= usize::from(meter.limited.take().is_some());
             return;
         }
         if self.room.is_empty() {
             self.pool.make_room();
             self.room = vec![0; ROOM_BYTES].into_boxed_slice();
         }
+        self.limited += usize::from(meter.limited.is_none());
         let limited = meter.limited.get_or_insert_default();
         (limited.limits, limited.allowance) = (limits, allowance);
         for leg in [Leg::In, Leg::Out] {
@@ -220,11 +225,14 @@ impl Meters {
     }
 
     pub fn is_limited(&self, peer: u32) -> bool {
-        self.peers.get(peer as usize).is_some_and(|meter| meter.limited.is_some())
+        self.limited > 0 && self.peers.get(peer as usize).is_some_and(|meter| meter.limited.is_some())
     }
 
     /// The quota of a peer that is used up, and lets nothing pass.
     pub fn used_up(&self, peer: u32) -> Option<RuleId> {
+        if self.limited == 0 {
+            return None;
+        }
         let meter = self.peers.get(peer as usize)?;
         let limited = meter.limited.as_ref()?;
         let quota = limited.limits.quota.filter(|quota| quota.over.is_none())?;

@@ -215,6 +215,6 @@ mod tests {
             .collect();
         assert!(held[0] <= CELLS / 2 && held[1] > 0 && held[2] > 0, "{:?}", &held[..3]);
         assert!(pool.used() <= CELLS);
-        assert_eq!(pool.used(), held.iter().sum());
+        assert_eq!(pool.used(), held.iter().sum::<usize>());
     }
 }

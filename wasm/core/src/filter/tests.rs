@@ -48,6 +48,10 @@ impl Change {
         self
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Of the record before it.
     pub fn edit(mut self, edit: impl FnOnce(&mut [u8])) -> Self {
         let start = self.0.len() - 64;
@@ -71,7 +75,7 @@ impl Change {
         self.record(kind, |r| put_prefix(r, 1, 2, 32, prefix))
     }
 
-    fn rule(
+    pub fn rule(
         self,
         id: u32,
         action: Action,
@@ -113,7 +117,7 @@ impl Change {
         })
     }
 
-    fn subject(
+    pub fn subject(
         self,
         id: u32,
         flags: u8,
