@@ -7,6 +7,7 @@ import type { NodeConfig } from '../config/schema.ts';
 import { runDirectory } from '../control/node-socket.ts';
 import { RingfenceError, UsageError } from '../errors.ts';
 import { HostFirewall, type HostFirewallOptions } from '../firewall/host-firewall.ts';
+import { renderPf, renderWindows } from '../firewall/render-elsewhere.ts';
 import { compareWithHost, renderRules } from '../firewall/shown.ts';
 import { createLog } from '../log.ts';
 import { hostFacts } from '../node/host-facts.ts';
@@ -24,7 +25,7 @@ export function registerFirewall(program: Command): void {
     .argument('<file>', 'the configuration, such as ringfence.yaml')
     .option(
       '--backend <name>',
-      'for nft, for iptables, or for a person to read: nft, iptables or print',
+      'for nft, for iptables, or for a person to read: nft, iptables or print; for macOS or Windows: pf or windows',
       'nft',
     )
     .action((file: string, { backend }: { backend: string }) => show(file, backend));
@@ -55,13 +56,27 @@ export function registerFirewall(program: Command): void {
 }
 
 function show(file: string, backend: string): void {
+  if (backend === 'pf' || backend === 'windows') {
+    showElsewhere(file, backend);
+    return;
+  }
   if (backend !== 'nft' && backend !== 'iptables' && backend !== 'print') {
     throw new UsageError('ERR_USAGE', `there is no backend ${backend} to show`, {
-      hint: 'write nft, iptables or print',
+      hint: 'write nft, iptables, print, pf or windows',
     });
   }
   const { policy, facts } = optionsOf(file);
   process.stdout.write(renderRules(policy, facts, backend));
+}
+
+/** What cannot be said there is told apart, too: the text goes into a file. */
+function showElsewhere(file: string, backend: 'pf' | 'windows'): void {
+  const { policy, facts } = optionsOf(file);
+  const networks = loadDocument(file).firewall?.policy.networks ?? [];
+  const render = backend === 'pf' ? renderPf : renderWindows;
+  const { text, missing } = render(policy, facts, networks);
+  process.stdout.write(text);
+  for (const sentence of missing) process.stderr.write(`not in the text: ${sentence}\n`);
 }
 
 async function apply(file: string, confirmSeconds: number | undefined): Promise<void> {

@@ -210,6 +210,10 @@ describe('what is wrong with the section', () => {
       '15:17: firewall.dns.domain: "ce ll" is not the name of a domain: a host name has labels of 1 to 63 letters, digits and hyphens (other alphabets in their xn-- form) (ERR_CONFIG_ENDPOINT)',
     ],
     [
+      'host: {backend: iptables, mirror: on}',
+      '15:37: firewall.host.mirror: backend iptables has no mirror of the policy (ERR_CONFIG_UNSUPPORTED)',
+    ],
+    [
       'dns: {domain: cell, corefile: C, reload: {signal: HUP, pid_file: p}}',
       '15:53: firewall.dns.reload.signal: "HUP" is not USR1, the one that CoreDNS reloads on (ERR_CONFIG_UNSUPPORTED)',
     ],
