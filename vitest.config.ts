@@ -7,7 +7,13 @@ export default defineConfig({
     projects: [
       // A machine that is busy with other work gives a test one second of ten.
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 30_000 } },
-      { test: { name: 'core', include: ['test/core/**/*.test.ts', 'wasm/test/**/*.test.ts'] } },
+      {
+        test: {
+          name: 'core',
+          include: ['test/core/**/*.test.ts', 'wasm/test/**/*.test.ts'],
+          testTimeout: 30_000,
+        },
+      },
       { test: { name: 'native', include: ['native/test/**/*.test.ts'], fileParallelism: false } },
       {
         test: {

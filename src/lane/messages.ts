@@ -140,7 +140,8 @@ export interface LanePeerStatus {
 export interface LaneStatus {
   /** When the lane answered, on the clock of its handshakes. */
   readonly nowMs: number;
-  readonly peers: readonly LanePeerStatus[];
+  /** {@link LanePeerStatus} each, packed: see lane/peer-records.ts. */
+  readonly peers: Uint8Array;
   /** Dropped packets by reason. */
   readonly drops: ReadonlyMap<string, bigint>;
   /** System calls that failed, counted by call and errno. */

@@ -15,6 +15,7 @@ import type {
   LaneStatus,
   ToLane,
 } from './messages.ts';
+import { packPeers } from './peer-records.ts';
 import { LanePeers } from './peers.ts';
 import { Turns, UDP } from './turn.ts';
 
@@ -285,7 +286,7 @@ class Lane {
   }
 
   #status(wanted: Uint32Array): LaneStatus {
-    const peers = this.#peers.status(wanted);
+    const peers = packPeers(this.#peers.status(wanted));
     const faults: Fault[] = this.#io.faults();
     const sendsTrains = this.#hasGso && this.#io.gsoWorks;
     const asksCookiesOf = this.#core.load();

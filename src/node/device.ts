@@ -3,7 +3,7 @@
 
 import { timingSafeEqual } from 'node:crypto';
 import { renderEndpoint } from '../address/endpoint.ts';
-import { compareIps, ipFromBytes } from '../address/ip.ts';
+import { ipFromBytes } from '../address/ip.ts';
 import type { IpPrefix } from '../address/prefix.ts';
 import { renderPublicKey, wipe } from '../config/key.ts';
 import { type DeviceChange, ERRNO, type Errno, type PeerEndpoint } from '../control/uapi/change.ts';
@@ -19,6 +19,7 @@ import type {
   LanePackets,
   LaneStatus,
 } from '../lane/messages.ts';
+import { unpackPeers } from '../lane/peer-records.ts';
 import type { Log } from '../log.ts';
 import type { Allowances, CompiledPolicy, RuleName } from '../policy/compiled.ts';
 import { type DeniedPackets, DevicePolicy } from './device-policy.ts';
@@ -135,13 +136,14 @@ export class Device implements UapiDevice {
   /** The device as it is now, with what the lane has counted. */
   async status(): Promise<DeviceStatus> {
     const ids = Uint32Array.from(this.#model.peers(), ({ id }) => id);
-    const answers: LaneStatus[] = [];
+    const traffic = new Map<number, PeerTraffic>();
+    let counters: DeviceCounters | undefined;
     for (let at = 0; at === 0 || at < ids.length; at += PEERS_AT_ONCE) {
       const answer = await this.#lane?.status(ids.slice(at, at + PEERS_AT_ONCE));
       if (answer === undefined) break;
-      answers.push(answer);
+      counters = answer;
+      for (const [id, counted] of this.#trafficOf(answer)) traffic.set(id, counted);
     }
-    const traffic = new Map(answers.flatMap((answer) => this.#trafficOf(answer)));
     for (const peer of this.#model.peers()) this.#learn(peer, traffic.get(peer.id));
     return {
       privateKey: this.#model.privateKey,
@@ -152,7 +154,7 @@ export class Device implements UapiDevice {
       mtu: this.#mtu,
       peers: this.#model.peers(),
       traffic: (peer) => traffic.get(peer),
-      counters: answers.at(-1),
+      counters,
     };
   }
 
@@ -368,12 +370,12 @@ export class Device implements UapiDevice {
 
   #trafficOf({ nowMs, peers }: LaneStatus): [number, PeerTraffic][] {
     const toWall = Date.now() - nowMs;
-    return peers.map(({ id, endpoint, rxBytes, txBytes, lastHandshakeMs, isMadeWithOther }) => {
+    return unpackPeers(peers).map(({ id, endpoint, rxBytes, txBytes, lastHandshakeMs, isMadeWithOther }) => {
       const handshake = lastHandshakeMs === null ? 0 : this.#handshakeTime(id, lastHandshakeMs, toWall);
       return [
         id,
         {
-          endpoint: endpoint && peerEndpoint(endpoint),
+          endpoint: endpoint && this.#placeOf(id, endpoint),
           rxBytes,
           txBytes,
           lastHandshakeMs: handshake,
@@ -381,6 +383,15 @@ export class Device implements UapiDevice {
         },
       ];
     });
+  }
+
+  /** That of the model, where it is the same: of thousands, most. */
+  #placeOf(id: number, { address, port, scope }: LaneEndpoint): PeerEndpoint {
+    const known = this.#model.peerOfId(id)?.endpoint;
+    const zone = scope === 0 ? null : String(scope);
+    const isKnown =
+      known?.port === port && known.zone === zone && Buffer.compare(known.address.bytes, address) === 0;
+    return isKnown ? known : { address: ipFromBytes(address), zone, port };
   }
 
   /** The same answer each time, also when the wall clock has been set since. */
@@ -406,17 +417,9 @@ export class Device implements UapiDevice {
   #learn(peer: ModelPeer, traffic: PeerTraffic | undefined): void {
     const endpoint = traffic?.endpoint;
     if (endpoint === undefined || endpoint === null) return;
-    if (peer.endpoint !== undefined && isSamePlace(peer.endpoint, endpoint)) return;
+    if (peer.endpoint === endpoint) return;
     this.#model.learnEndpoint(peer.publicKey, endpoint);
     const place = renderEndpoint({ kind: 'address', ...endpoint });
     this.#options.log.debug(`the peer ${renderPublicKey(peer.publicKey)} is at ${place} now`);
   }
-}
-
-function isSamePlace(a: PeerEndpoint, b: PeerEndpoint): boolean {
-  return a.port === b.port && a.zone === b.zone && compareIps(a.address, b.address) === 0;
-}
-
-function peerEndpoint({ address, port, scope }: LaneEndpoint): PeerEndpoint {
-  return { address: ipFromBytes(address), zone: scope === 0 ? null : String(scope), port };
 }

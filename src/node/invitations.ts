@@ -93,6 +93,7 @@ export class Invitations implements Disposable {
 
   /** Whether a peer of the device is the one-time key of an invite. */
   hasKey(publicKey: Uint8Array): boolean {
+    if (this.#ledger.entries.length === 0) return false; // it is asked of each of thousands
     return this.#ledger.withKey(renderPublicKey(publicKey)) !== undefined;
   }
 

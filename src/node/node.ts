@@ -7,12 +7,12 @@ import { type ConfigChange, diffConfigs } from '../config/diff.ts';
 import { renderPublicKey } from '../config/key.ts';
 import { loadConfig } from '../config/load.ts';
 import type { OffloadSwitches } from '../config/offloads.ts';
-import type { NodeConfig } from '../config/schema.ts';
+import type { NodeConfig, PeerConfig } from '../config/schema.ts';
 import { loadSecrets, type Secrets, wipeSecrets } from '../config/secrets.ts';
 import { refuseSecond, serveNode } from '../control/node-socket.ts';
 import type { Answer, Question } from '../control/talk.ts';
 import type { ControlTarget, NodeStatus, RequestHandlers } from '../control/target.ts';
-import { type ModelPeer, peerKey } from '../control/uapi/model.ts';
+import { type ModelPeer, type PeerKey, peerKey } from '../control/uapi/model.ts';
 import { refuseServed, serveUapi, uapiPath } from '../control/uapi/server.ts';
 import { ConfigError, messageOf, NodeError } from '../errors.ts';
 import { Descriptors } from '../lane/descriptors.ts';
@@ -70,6 +70,9 @@ export class Node implements ControlTarget {
   readonly #options: NodeOptions;
   /** What the node is now. */
   #config: NodeConfig;
+  #namedPeers:
+    | { readonly of: readonly PeerConfig[]; readonly byKey: ReadonlyMap<PeerKey, PeerConfig> }
+    | undefined;
   /** Its file, from wherever this process stands. */
   readonly #file: string;
   readonly #undo: AsyncDisposableStack;
@@ -391,12 +394,19 @@ export class Node implements ControlTarget {
     });
   }
 
+  /** The peers that the file names, by their key. Made once for a configuration: there are thousands. */
+  #named(): ReadonlyMap<PeerKey, PeerConfig> {
+    const { peers } = this.#config;
+    if (this.#namedPeers?.of !== peers)
+      this.#namedPeers = { of: peers, byKey: new Map(peers.map((peer) => [peerKey(peer.publicKey), peer])) };
+    return this.#namedPeers.byKey;
+  }
+
   /** Of a peer by the device's number of it; null for one that is gone, its key for one that no file names. */
   #peerName(id: number): string | null {
     const publicKey = this.#device?.peerOfId(id)?.publicKey;
     if (publicKey === undefined) return null;
-    const named = this.#config.peers.find((peer) => peerKey(peer.publicKey) === peerKey(publicKey));
-    return named?.name ?? renderPublicKey(publicKey);
+    return this.#named().get(peerKey(publicKey))?.name ?? renderPublicKey(publicKey);
   }
 
   #peerNumber(name: string): number | undefined {
@@ -417,7 +427,7 @@ export class Node implements ControlTarget {
       offloads: this.#offloadChoice,
       policy: (await this.#filter?.status()) ?? null,
       names: this.#names.status(),
-      peers: new Map(config.peers.map((peer) => [peerKey(peer.publicKey), peer])),
+      peers: this.#named(),
       rotations: (isConfirmed) => this.#rotations?.status(isConfirmed) ?? [],
       isHidden: (publicKey) => this.#invitations?.hasKey(publicKey) === true,
     });
