@@ -44,6 +44,8 @@ const MONITOR_RETRY_MS = 500;
 /** How often iptables is asked, and after how many times chains that are not its own are looked at. */
 const POLL_MS = 400;
 const LISTING_POLLS = 25;
+/** Thousands of rules are long to list: it rests so many times as long as that took. */
+const POLL_REST = 4;
 /** It is asked so often whether it listens, and a start waits no longer than that. */
 const PING_MS = 20;
 const LISTEN_LIMIT_MS = 5_000;
@@ -104,13 +106,14 @@ export class RulesetGuard implements AsyncDisposable {
   async #poll(look: () => Promise<string | null>): Promise<void> {
     let [seen, age]: [string | null, number] = [null, 0];
     while (!this.#end.signal.aborted) {
+      const began = performance.now();
       const now = await look().catch(() => null);
       age += 1;
       if (now !== seen) this.#do(async () => await this.#restoreTable('somebody', true));
       // Chains of others that iptables does not list change, too.
       if (now !== seen || age % LISTING_POLLS === 0) this.#settle('somebody');
       seen = now;
-      await this.#pause(POLL_MS);
+      await this.#pause(Math.max(POLL_MS, (performance.now() - began) * POLL_REST));
     }
   }
 

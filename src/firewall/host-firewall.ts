@@ -223,10 +223,22 @@ export class HostFirewall {
 
   async #install(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
     const former = await this.#choose(policy);
+    try {
+      return await this.#installChosen(policy, facts);
+    } catch (error) {
+      if (former !== null) {
+        this.#rules = former;
+        this.#chosen = former.kind;
+      }
+      throw error;
+    }
+  }
+
+  async #installChosen(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
     this.#detected = await this.#detect();
     // The route first: from here on a packet for the overlay goes nowhere, or through the tunnel.
     await this.#state.guardRoutes(policy, facts);
-    const how = await this.#installRules(policy, facts, former);
+    const how = await this.#installRules(policy, facts);
     this.#policy = policy;
     this.#facts = facts;
     this.#wanted = openingsOf(policy, facts);
@@ -256,9 +268,12 @@ export class HostFirewall {
   }
 
   /** Settles which program is to do it from now on; returns the one that did it before, where that is another. */
-  async #choose({ backend, network }: HostPolicy): Promise<HostRuleset | null> {
-    if (backend === 'print' || backend === 'off' || this.#chosen === backend) return null;
-    const kind = await chooseBackend(this.#commands, { backend, network });
+  async #choose({ backend, network, mirrorsPolicy }: HostPolicy): Promise<HostRuleset | null> {
+    if (backend === 'print' || backend === 'off') return null;
+    const isChosen = this.#chosen === backend;
+    const kind = isChosen ? this.#rules.kind : await chooseBackend(this.#commands, { backend, network });
+    if (mirrorsPolicy && kind !== 'nft') throw withoutMirror(kind);
+    if (isChosen) return null;
     this.#hasNft = kind === 'nft' || (backend !== 'auto' && (await worksNft(this.#commands)));
     const former = this.#chosen === null ? null : this.#rules;
     if (former?.kind !== kind) {
@@ -275,16 +290,8 @@ export class HostFirewall {
   }
 
   /** What other programs have left of this network goes once these rules are in force: there is no moment without. */
-  async #installRules(
-    policy: HostPolicy,
-    facts: HostFacts,
-    former: HostRuleset | null,
-  ): Promise<Replacement> {
-    const how = await this.#applyRules(policy, facts).catch((error: unknown) => {
-      if (former !== null) this.#rules = former;
-      if (former !== null) this.#chosen = former.kind;
-      throw error;
-    });
+  async #installRules(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
+    const how = await this.#applyRules(policy, facts);
     if (!this.#hasLeftovers) return how;
     const present = await presentRulesets(this.#commands, policy.network, this.#runDirectory, this.#hasNft);
     for (const rules of present.filter(({ kind }) => kind !== this.#rules.kind)) {
@@ -350,9 +357,6 @@ export class HostFirewall {
   #notEnforced(): string[] {
     return [
       ...(this.#natFailure === null ? [] : [this.#natFailure]),
-      ...(this.#policy.mirrorsPolicy && this.#rules.kind !== 'nft'
-        ? [`firewall.host.mirror: ${this.#rules.kind} has no mirror of the policy; install nftables`]
-        : []),
       ...this.#closedChains(),
       ...this.#missingNames(),
     ];
@@ -396,6 +400,16 @@ export class HostFirewall {
 
 function isActive({ backend }: HostPolicy): boolean {
   return backend !== 'print' && backend !== 'off';
+}
+
+/** It is of sets of thousands, which iptables has not. */
+function withoutMirror(kind: BackendKind): FirewallError {
+  return new FirewallError(
+    'ERR_FIREWALL_BACKEND',
+    `${kind} cannot say the policy of the peers once more (firewall.host.mirror)`,
+    { phase: 'detect', command: kind, line: null, stderr: '', restored: true },
+    { hint: 'install nftables, for example: apt-get install nftables; or write mirror: off' },
+  );
 }
 
 /** What a host has of a network's rules, by whichever program. */

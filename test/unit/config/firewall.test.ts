@@ -80,6 +80,10 @@ test('without the section there is no policy', () => {
 test('no node runs with less than its file says', () => {
   const routed = GOOD.replace('outbound:', 'exit_relay: {consume: true}, outbound:');
   expect(folder.problems(routed)).toContainEqual(expect.stringContaining('(ERR_CONFIG_UNSUPPORTED)'));
+  const mirrored = GOOD.replace('version: 1', 'version: 1\n  host: {backend: iptables-legacy, mirror: on}');
+  expect(folder.problems(mirrored)).toContainEqual(
+    expect.stringMatching(/firewall\.host\.mirror: .*\(ERR_CONFIG_UNSUPPORTED\)/),
+  );
 });
 
 describe('what is wrong with a peer', () => {
