@@ -262,7 +262,9 @@ export class HostFirewall {
     try {
       return await this.#install(policy, facts);
     } catch (error) {
-      if (!(await this.#rules.isThere().catch(() => false))) await this.#state.restore();
+      // Where no program was found to do it, nothing was begun.
+      const isNothing = this.#chosen !== null && !(await this.#rules.isThere().catch(() => false));
+      if (isNothing) await this.#state.restore();
       throw error;
     }
   }
@@ -274,10 +276,15 @@ export class HostFirewall {
     const kind = isChosen ? this.#rules.kind : await chooseBackend(this.#commands, { backend, network });
     if (mirrorsPolicy && kind !== 'nft') throw withoutMirror(kind);
     if (isChosen) return null;
-    this.#hasNft = kind === 'nft' || (backend !== 'auto' && (await worksNft(this.#commands)));
     const former = this.#chosen === null ? null : this.#rules;
+    const rules = rulesetOf(kind, this.#commands, network, this.#runDirectory);
+    if (kind !== 'nft') {
+      // Both may hang, and a program that hangs is waited for: at the same time, and before anything else.
+      const isAsked = backend !== 'auto';
+      [this.#hasNft] = await Promise.all([isAsked && worksNft(this.#commands), rules.isThere()]);
+    } else this.#hasNft = true;
     if (former?.kind !== kind) {
-      this.#rules = rulesetOf(kind, this.#commands, network, this.#runDirectory);
+      this.#rules = rules;
       this.#openings = new Openings(this.#commands, network, this.#hasNft);
     }
     this.#hasLeftovers = true;

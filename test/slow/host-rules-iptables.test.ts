@@ -19,7 +19,11 @@ iptablesCases('iptables-nft');
 const BACKENDS = ['iptables-nft', 'iptables-legacy'] as const;
 
 /** Under a flood at a closed port: what came to it after it was closed, while `change` was called so many times and more. */
-async function leaked(backend: string, backendAt: (times: number) => string): Promise<number> {
+async function leaked(
+  backend: string,
+  backendAt: (times: number) => string,
+  { changes, datagrams } = { changes: 100, datagrams: 1_000_000 },
+): Promise<number> {
   await using net = await overlayHost();
   await using rules = await HostRules.create(net.node, backend);
   const counted = Prober.start(net.node).count('0.0.0.0', 13669);
@@ -51,10 +55,10 @@ async function leaked(backend: string, backendAt: (times: number) => string): Pr
     'nothing comes any more',
   );
   const [closedAt, sentBefore] = [counted.received, flood.sent];
-  for (let times = 1; times <= 100 || flood.sent - sentBefore < 1_000_000; times++) {
+  for (let times = 1; times <= changes || flood.sent - sentBefore < datagrams; times++) {
     await rules.update(inbound(times, backendAt(times)));
   }
-  expect(flood.sent - sentBefore).toBeGreaterThanOrEqual(1_000_000);
+  expect(flood.sent - sentBefore).toBeGreaterThanOrEqual(datagrams);
   const dropped = Number((await rules.status()).counters['rf_inbound']);
   expect(dropped).toBeGreaterThan(0);
   return counted.received - closedAt;
@@ -68,9 +72,9 @@ test.each(BACKENDS)(
   180_000,
 );
 
-test('a million datagrams while nft, iptables-nft and iptables-legacy take turns: none gets through', async () => {
+test('200,000 datagrams while nft, iptables-nft and iptables-legacy take turns: none gets through', async () => {
   const turns = ['nft', 'iptables-nft', 'iptables-legacy'];
-  expect(await leaked('nft', (times) => turns[times % 3] ?? '')).toBe(0);
+  expect(await leaked('nft', (times) => turns[times % 3] ?? '', { changes: 30, datagrams: 200_000 })).toBe(0);
 }, 180_000);
 
 test.each(BACKENDS)(
@@ -88,7 +92,6 @@ test.each(BACKENDS)(
     await rules.start(section);
     const flow = Prober.start(net.outside).hold(at(WAN, 1, 4), 80);
     const first = await ruleset(net.node);
-    expect(first).toMatch(/rf:test:[0-9a-f]{16}/);
     for (let starts = 0; starts < 20; starts++) {
       rules.process.signal('SIGKILL');
       await rules.process.exited;
@@ -121,7 +124,7 @@ test('nothing is half up where nft and iptables fail, hang or print without end'
     chatty: 'yes | head -c 2000000; yes | head -c 2000000 >&2; exit 1',
   };
   const env = { RINGFENCE_RUN_DIR: rules.runDirectory, PATH: `${folder}:${process.env['PATH']}` };
-  for (const backend of ['auto', 'iptables', 'iptables-legacy']) {
+  for (const backend of ['auto', 'iptables-legacy']) {
     const file = await rules.file({ host: { backend } });
     for (const [name, script] of Object.entries(programs)) {
       for (const program of PROGRAMS) {
@@ -133,7 +136,7 @@ test('nothing is half up where nft and iptables fail, hang or print without end'
         code: 1,
         stderr: expect.stringMatching(/ERR_FIREWALL_(COMMAND|BACKEND)/),
       });
-      expect(performance.now() - began, `${backend}, ${name}`).toBeLessThan(40_000);
+      expect(performance.now() - began, `${backend}, ${name}`).toBeLessThan(25_000);
       expect(await ruleset(net.node)).toBe('');
       expect(await net.node.exec('ip', ['route', 'show', 'type', 'unreachable'])).toBe('');
     }
