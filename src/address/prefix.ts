@@ -113,3 +113,11 @@ function maskByte(length: number, index: number): number {
   const bits = Math.min(8, Math.max(0, length - index * 8));
   return (0xff << (8 - bits)) & 0xff;
 }
+
+/**
+ * Whether a route is a way to the internet (`0.0.0.0/0`, its halves, `2000::/3`) and no network behind a peer: who comes
+ * from there is not the peer, and what lies there is the internet still. Nobody was ever given so much for one network.
+ */
+export function isExitRoute({ address, length }: IpPrefix): boolean {
+  return length < (address.version === 4 ? 8 : 16);
+}

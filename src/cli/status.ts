@@ -94,6 +94,7 @@ function render(node: NodeStatus, rates?: ReadonlyMap<string, Rate>): string {
     ...hostRules(node),
     ...underLoad(lane),
     `  policy      ${policy(node.policy)}`,
+    ...exits(node.policy),
     ...namesLine(node),
     ...node.rotations.map((rotation) => `  rotation    ${renderRotation(rotation)}`),
     ...problems(node),
@@ -189,6 +190,13 @@ function policy(status: PolicyStatus | null): string {
   const denied = status.denied.reduce((sum, { packets }) => sum + BigInt(packets), 0n);
   const full = status.evictedFlows === '0' ? '' : `, ${status.evictedFlows} gave way: the table is full`;
   return `${status.rules} rules, ${status.flows} flows${full}; ${denied} packets denied`;
+}
+
+/** Whose internet is somebody else's. */
+function exits(status: PolicyStatus | null): string[] {
+  if (status?.state !== 'enforced' || status.exits.length === 0) return [];
+  const shown = status.exits.map(({ peer, users }) => `by ${peer} for ${users.join(', ')}`);
+  return [`  internet    ${shown.join('; ')}`];
 }
 
 /** Handshakes pile up, and some or all have to show a cookie first. */

@@ -33,26 +33,9 @@ import { offsetIn, parseTree, type Tree } from './tree.ts';
 
 /**
  * Reads and judges a configuration, its key files too, of which it keeps only this node's public key.
- * All or nothing: a `ConfigError` lists everything that is wrong, in file order. Wrong is also what this version cannot
- * enforce: no node runs with less protection than its file says.
+ * All or nothing: a `ConfigError` lists everything that is wrong, in file order.
  */
 export function loadConfig(file: string): NodeConfig {
-  const config = loadDocument(file);
-  const report = new Report(file);
-  for (const { place, what } of config.firewall?.unenforced ?? []) {
-    report.addAt(
-      place,
-      'ERR_CONFIG_UNSUPPORTED',
-      `this version reads ${what}, but does not enforce it yet`,
-      UNENFORCED_HINT,
-    );
-  }
-  report.throwProblems();
-  return config;
-}
-
-/** As `loadConfig`, for who only explains what a file says: it may say more than this version enforces. */
-export function loadDocument(file: string): NodeConfig {
   const text = readSource(file);
   const report = new Report(file);
   const draft = readDraft(text, report);
@@ -64,7 +47,8 @@ export function loadDocument(file: string): NodeConfig {
   return config;
 }
 
-const UNENFORCED_HINT = '`ringfence explain` and `ringfence policy matrix` show what the policy would do';
+/** For who only explains what a file says. This version enforces all that it reads, so that is the same. */
+export const loadDocument = loadConfig;
 
 function readDraft(text: string, report: Report): Draft {
   const root = withIncluded(parseTree(text, report), report);

@@ -51,6 +51,8 @@ export type PolicyStatus =
       readonly mostFlows: number;
       /** Flows that gave way to new ones: the table was full. */
       readonly evictedFlows: string;
+      /** Peers that others use the internet of, in file order. */
+      readonly exits: readonly ExitStatus[];
       /** Most packets first; at most 4,096 pairs of rule and peer. */
       readonly denied: readonly DeniedStatus[];
       /** Peers that the policy limits, or that have used something; over restarts, as far as the file of the accounts reaches. */
@@ -90,6 +92,12 @@ export interface PeerAccountStatus extends AccountStatus {
     readonly over: 'deny' | number;
     readonly isOver: boolean;
   } | null;
+}
+
+/** By whose tunnel the internet of some peers leaves. */
+export interface ExitStatus {
+  readonly peer: string;
+  readonly users: readonly string[];
 }
 
 /** What one rule has denied one peer since the lane started. */

@@ -33,6 +33,7 @@ export async function examineHost(policy: HostPolicy | null, facts: HostFacts | 
     ...(await closedChains(commands, state, policy, facts)),
     ...managers(state, facts),
     ...kernel(policy, facts),
+    ...(await exitRelay(commands, policy)),
     ...leftovers(listed.stdout, policy),
   ];
 }
@@ -162,6 +163,24 @@ function kernel(policy: HostPolicy | null, facts: HostFacts | null): Finding[] {
       what: 'reverse path filtering is strict (rp_filter=1): packets that come by another way than their answers go are dropped without a trace',
       remedy: 'sysctl -w net.ipv4.conf.all.rp_filter=2',
     });
+  }
+  return findings;
+}
+
+/** A site that is to use the internet of this host, which has none, or hands out addresses that nobody there knows. */
+async function exitRelay(commands: Commands, policy: HostPolicy | null): Promise<Finding[]> {
+  if (policy === null || policy.exitUsers.length === 0) return [];
+  const versions = new Set(policy.exitUsers.map(({ address }) => address.version));
+  const findings: Finding[] = [];
+  for (const version of versions) {
+    const { stdout } = await commands.try('ip', [`-${version}`, 'route', 'show', 'default']);
+    if (stdout.trim() !== '') continue;
+    const what = `a site is to use the internet of this host, which has no default route in IPv${version}`;
+    findings.push({ kind: 'problem', what, remedy: null });
+  }
+  if (policy.backend === 'off' || policy.backend === 'print') {
+    const what = `a site is to use the internet of this host, and firewall.host.backend is ${policy.backend}: nothing masquerades it`;
+    findings.push({ kind: 'problem', what, remedy: 'write backend: auto into firewall.host' });
   }
   return findings;
 }

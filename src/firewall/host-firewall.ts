@@ -316,10 +316,11 @@ export class HostFirewall {
       this.#natFailure = null;
       return how;
     } catch (error) {
-      const rows = [policy.masquerade, policy.snat, policy.publish, policy.oneToOne];
+      const { masquerade, snat, publish, oneToOne, exitUsers } = policy;
+      const rows = [masquerade, snat, publish, oneToOne, exitUsers];
       if (!(error instanceof FirewallError) || rows.every(({ length }) => length === 0)) throw error;
       const how = await this.#rules.apply(
-        { ...policy, masquerade: [], snat: [], publish: [], oneToOne: [] },
+        { ...policy, masquerade: [], snat: [], publish: [], oneToOne: [], exitUsers: [] },
         facts,
       );
       this.#natFailure = `NAT is left out, for the host refused it: ${error.message}`;

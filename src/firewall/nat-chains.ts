@@ -4,9 +4,11 @@
 import { type IpAddress, renderIp } from '../address/ip.ts';
 import { contains, type IpPrefix } from '../address/prefix.ts';
 import type { HostPolicy, OneToOneRow, PortMapping, PortRange, PublishRow } from '../policy/host.ts';
-import { type HostFacts, VERSIONS, type Version } from './facts.ts';
+import { SPECIAL_NETWORKS } from '../policy/internet.ts';
+import { type HostFacts, reducePrefixes, VERSIONS, type Version } from './facts.ts';
 import { fnv1a } from './fnv.ts';
 import {
+  ACCEPT,
   anyBut,
   inside,
   isHost,
@@ -75,7 +77,22 @@ function sourceNat(policy: HostPolicy, published: readonly Backend[], facts: Hos
         return match === null ? [] : [{ ...match, outInterface, verdict: MASQUERADE }];
       });
     }),
+    ...exitRelay(policy, facts),
   ];
+}
+
+/** Sites that use the internet of this host: who they are is nobody's business there. Elsewhere they keep their addresses. */
+function exitRelay({ exitUsers }: HostPolicy, facts: HostFacts): Rule[] {
+  return VERSIONS.flatMap((version): Rule[] => {
+    const networks = reducePrefixes(exitUsers, version).map(renderNetwork);
+    if (networks.length === 0) return [];
+    const from: Match = { version, source: oneOfNetworks(networks) };
+    const special = reducePrefixes(SPECIAL_NETWORKS, version).map(renderNetwork);
+    return [
+      { ...from, destination: oneOfNetworks(special), verdict: ACCEPT },
+      { ...from, outInterface: anyBut(...inside(facts)), verdict: MASQUERADE },
+    ];
+  });
 }
 
 /** A row with one backend, in one version. */

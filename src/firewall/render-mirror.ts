@@ -14,7 +14,7 @@
 // A change of one peer changes elements, and at most a chain of its own (ruleset.ts).
 
 import { renderIp } from '../address/ip.ts';
-import { comparePrefixes, contains, type IpPrefix } from '../address/prefix.ts';
+import { comparePrefixes, contains, type IpPrefix, isExitRoute } from '../address/prefix.ts';
 import { ICMP, ICMPV6 } from '../address/traffic.ts';
 import type { Compilation } from '../policy/compile.ts';
 import {
@@ -24,7 +24,6 @@ import {
   OUTSIDE,
   SELF,
 } from '../policy/compiled.ts';
-import { isExitRoute } from '../policy/internet.ts';
 import { subtractPrefixes } from '../policy/subtract.ts';
 import { reducePrefixes, VERSIONS, type Version } from './facts.ts';
 import { fnv1a } from './fnv.ts';

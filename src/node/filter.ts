@@ -4,12 +4,13 @@
 import { renderIp } from '../address/ip.ts';
 import { comparePrefixes, hostPrefix, type IpPrefix } from '../address/prefix.ts';
 import type { NodeConfig } from '../config/schema.ts';
-import type { DeniedStatus, PolicyStatus, RequestHandlers } from '../control/target.ts';
+import type { DeniedStatus, ExitStatus, PolicyStatus, RequestHandlers } from '../control/target.ts';
 import { messageOf } from '../errors.ts';
 import type { LaneFilter, LanePackets } from '../lane/messages.ts';
 import type { Log } from '../log.ts';
 import { type Compilation, compile } from '../policy/compile.ts';
 import { DECIDERS } from '../policy/compiled.ts';
+import type { Policy } from '../policy/model.ts';
 import type { Accounts } from './accounts.ts';
 import type { Device } from './device.ts';
 import { Followers } from './followers.ts';
@@ -45,6 +46,13 @@ function ownAddresses(config: NodeConfig): IpPrefix[] {
 export interface PeerNames {
   readonly nameOf: (peer: number) => string | null;
   readonly peerOf: (name: string) => number | undefined;
+}
+
+function exitsOf({ peers, sites }: Policy): ExitStatus[] {
+  const usersOf = (exit: string): string[] =>
+    peers.filter(({ routeVia }) => routeVia?.site === exit).map(({ name }) => name);
+  const exits = sites.map(({ peer }) => ({ peer, users: usersOf(peer) }));
+  return exits.filter(({ users }) => users.length > 0);
 }
 
 /** What a filter tells and is told beside the policy. */
@@ -131,6 +139,7 @@ export class NodeFilter implements ReloadPart, AsyncDisposable {
       flows,
       mostFlows,
       evictedFlows: String(evicted),
+      exits: exitsOf(compilation.model),
       denied: this.#denied(filter),
       accounts: this.#accounts.peers(compilation.model),
       services: this.#accounts.services(compilation.model),

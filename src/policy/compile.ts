@@ -1,7 +1,7 @@
 // The model → the compiled form, which the core's filter is given. Names become addresses; profiles, networks and sites stay
 // parts of their own, so that what many peers share is there once, and a change of one peer changes its parts only.
 
-import { hostPrefix, type IpPrefix, packPrefix } from '../address/prefix.ts';
+import { hostPrefix, type IpPrefix, isExitRoute, packPrefix } from '../address/prefix.ts';
 import { commonTraffic, MOST_PORT, type Traffic } from '../address/traffic.ts';
 import {
   type CompiledLimits,
@@ -15,7 +15,7 @@ import {
   type RuleName,
   SELF,
 } from './compiled.ts';
-import { isExitRoute, notInternet } from './internet.ts';
+import { notInternet } from './internet.ts';
 import {
   type AccessRow,
   type InboundRow,
@@ -197,6 +197,7 @@ class Compiler {
       reachesPeers: null,
       reachesNode: null,
       internet: null,
+      exit: null,
     });
   }
 
@@ -232,6 +233,7 @@ class Compiler {
       reachesPeers: profile?.peers === 'all' ? profile.peersRule.name : null,
       reachesNode: networks[0] === undefined ? null : networks[0].name,
       internet: profile === null || profile.internet === null ? null : profile.internet.name,
+      exit: peer.routeVia?.site ?? null,
     });
     this.#compiledPeers.set(peer.name, {
       publicKey: peer.publicKey,
@@ -404,6 +406,7 @@ export function nobody(ruleSets: readonly string[]): CompiledSubject {
     reachesPeers: null,
     reachesNode: null,
     internet: null,
+    exit: null,
   };
 }
 

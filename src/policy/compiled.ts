@@ -8,7 +8,8 @@
 //
 // How a new flow is judged, on one leg (in: authenticated from a peer, out: routed to a peer):
 //
-//   who opens it   leg in: the peer's `subject`, or of its `sites` the one with the longest prefix that holds the source
+//   who opens it   leg in: `outside`, if the source is internet and the destination that of a subject whose `exit` this peer
+//                  is; else the peer's `subject`, or of its `sites` the one with the longest prefix that holds the source
 //                  leg out: `self` for an own address, else the subject with the longest prefix, of its `addresses` or
 //                  `behind`, that holds the source, else `outside`
 //   1 deny         the first deny rule that fits                                                     → deny
@@ -103,6 +104,8 @@ export interface CompiledSubject {
   readonly reachesNode: RuleName | null;
   /** The row by which it may use the internet; null = not. */
   readonly internet: RuleName | null;
+  /** The name, in {@link CompiledPolicy.peers}, of the peer that its flows to the internet leave by; null = by this host. */
+  readonly exit: string | null;
 }
 
 /** Who speaks through a tunnel. A peer that has none of these has no grants: what it sends is denied at stage 6. */

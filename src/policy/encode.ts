@@ -40,6 +40,7 @@ const KIND = {
   itsLimits: 18,
   allowance: 19,
   services: 20,
+  itsExit: 21,
 } as const;
 
 const IN = 1;
@@ -306,6 +307,7 @@ export class PolicyEncoder {
       records.begin(KIND.itsNetwork).word(4, this.#networks.number(network));
     for (const prefix of subject.addresses) records.begin(KIND.itsAddress).prefix(1, 32, prefix);
     for (const prefix of subject.behind) records.begin(KIND.itsNetworkBehind).prefix(1, 32, prefix);
+    if (subject.exit !== null) records.begin(KIND.itsExit).word(4, this.#peers.number(subject.exit));
     return records.all();
   };
 

@@ -3,10 +3,10 @@
 // compiled form: the core, which gets the compiled form, is tested against it.
 
 import { compareIps, type IpAddress } from '../address/ip.ts';
-import { contains, hostPrefix, type IpPrefix } from '../address/prefix.ts';
+import { contains, hostPrefix, type IpPrefix, isExitRoute } from '../address/prefix.ts';
 import { MOST_PORT, type Traffic } from '../address/traffic.ts';
 import { type Leg, STAGES, type Stage } from './compiled.ts';
-import { isExitRoute, notInternet } from './internet.ts';
+import { notInternet } from './internet.ts';
 import {
   type AccessRow,
   type InboundRow,
@@ -100,12 +100,28 @@ export class Evaluator {
   /**
    * On leg in the tunnel says who it is, and the source chooses among what that peer is. On leg out the source alone says
    * it. The longest prefix counts; of equal ones the subnet of a site before the same network among the routes of its peer.
+   * What comes from the internet to somebody who uses it through this very peer is from outside: it may answer, and opens nothing.
    */
-  subjectOf({ leg, peer, packet: { source } }: Crossing): Subject {
+  subjectOf({ leg, peer, packet }: Crossing): Subject {
+    const { source, destination } = packet;
+    if (leg === 'out') return this.#subjectAt(source);
+    const user = this.isInternet(source) ? this.#subjectAt(destination) : null;
+    if (user?.kind === 'peer' && user.peer.routeVia?.site === peer) return { kind: 'outside' };
+    const { peers } = this.#policy;
+    return longest(source, this.#owners(peer)) ?? { kind: 'peer', peer: named(peers, peer) };
+  }
+
+  /** Whose an address is. */
+  #subjectAt(address: IpAddress): Subject {
+    if (this.isOwn(address)) return { kind: 'self' };
+    return longest(address, this.#owners(null)) ?? { kind: 'outside' };
+  }
+
+  /** Of which prefixes somebody is the subject: of all, or of what one peer is. */
+  #owners(peer: string | null): Owner<Subject>[] {
     const { sites, peers } = this.#policy;
-    if (leg === 'out' && this.isOwn(source)) return { kind: 'self' };
-    const isAsked = (name: string): boolean => leg === 'out' || name === peer;
-    const owners: Owner<Subject>[] = [
+    const isAsked = (name: string): boolean => peer === null || name === peer;
+    return [
       ...sites
         .filter((site) => isAsked(site.peer))
         .map((site): Owner<Subject> => [{ kind: 'site', site }, site.subnets]),
@@ -118,9 +134,6 @@ export class Evaluator {
           ],
         ),
     ];
-    const owner = longest(source, owners);
-    if (owner !== null) return owner;
-    return leg === 'in' ? { kind: 'peer', peer: named(peers, peer) } : { kind: 'outside' };
   }
 
   /** The peer whose tunnel a destination is routed into, or null. */
@@ -163,7 +176,7 @@ export class Evaluator {
       case 'self':
         return this.#outboundGrant(packet) ?? this.#selfGrant(packet);
       case 'outside':
-        return this.#outboundGrant(packet) ?? this.#reachGrant(packet);
+        return leg === 'in' ? null : (this.#outboundGrant(packet) ?? this.#reachGrant(packet));
       default:
         return subject satisfies never;
     }

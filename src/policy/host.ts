@@ -29,6 +29,8 @@ export interface HostPolicy {
   readonly process: readonly ProcessRow[];
   /** Whether the MSS of TCP through the tunnel is clamped to the MTU of the way. */
   readonly clampsMss: boolean;
+  /** Networks of sites that use the internet of this host: what they send there gets its address. */
+  readonly exitUsers: readonly IpPrefix[];
 }
 
 /** Each part drops what carries an overlay address in the clear: what comes in, what goes out, and its route when the tunnel is gone. */

@@ -1,6 +1,6 @@
 // What "the internet" is not: networks that no stranger has an address in, and whatever the policy knows as its own.
 
-import { hostPrefix, type IpPrefix, networkOf } from '../address/prefix.ts';
+import { hostPrefix, type IpPrefix, isExitRoute, networkOf } from '../address/prefix.ts';
 import type { Policy } from './model.ts';
 
 /** A prefix by the bytes it begins with; the rest of its address is zero. */
@@ -38,14 +38,6 @@ export const SPECIAL_NETWORKS: readonly IpPrefix[] = [
   prefix(6, 16, 0x20, 0x02),
   prefix(6, 20, 0x3f, 0xff),
 ];
-
-/**
- * Whether a route is a way to the internet (`0.0.0.0/0`, its halves, `2000::/3`) and no network behind a peer: who comes
- * from there is not the peer, and what lies there is the internet still. Nobody was ever given so much for one network.
- */
-export function isExitRoute({ address, length }: IpPrefix): boolean {
-  return length < (address.version === 4 ? 8 : 16);
-}
 
 /** Destinations that are not the internet for this policy. This host's own addresses, which it does not know, are none either. */
 export function notInternet(policy: Policy): IpPrefix[] {

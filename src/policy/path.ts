@@ -85,8 +85,8 @@ export function hostIn(policy: Policy, { address, length }: IpPrefix): IpAddress
 }
 
 /**
- * Where a flow crosses tunnels, judged, up to where it is denied. It leaves by the tunnel that its destination is routed to,
- * or by that of the site which its peer is routed via.
+ * Where a flow crosses tunnels, judged, up to where it is denied. It leaves by the tunnel that its destination is routed to;
+ * to the internet, by that of the site which its peer is routed via, if there is one.
  */
 export function pathOf(evaluator: Evaluator, from: End, packet: FlowStart): Path {
   const steps: Step[] = [];
@@ -105,10 +105,9 @@ function exitOf(
   { destination }: FlowStart,
 ): string | null {
   if (evaluator.isOwn(destination)) return null;
-  const route = evaluator.routeOf(destination);
-  if (route !== null) return route.name;
   const via = subject?.kind === 'peer' ? subject.peer.routeVia : null;
-  return via !== null && evaluator.isInternet(destination) ? via.site : null;
+  if (via !== null && evaluator.isInternet(destination)) return via.site;
+  return evaluator.routeOf(destination)?.name ?? null;
 }
 
 function stepOf(evaluator: Evaluator, crossing: Crossing): Step {

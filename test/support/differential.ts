@@ -204,11 +204,23 @@ class Flows {
   passes(packet: Packet): boolean {
     const key = flowOf(packet);
     const opened = this.#opened.get(key);
-    if (opened !== undefined) return this.#allows(opened);
+    if (opened !== undefined) return this.#allows(opened) && !this.#comesByAnotherWay(opened, packet);
     const isOurOwn = OWN.some((own) => compareIps(own, packet.packet.source) === 0);
     if ((packet.leg === 'in' && isOurOwn) || !this.#allows(packet)) return false;
     this.#opened.set(key, packet);
     return true;
+  }
+
+  /** An answer from the internet, by this host, to somebody whose internet is a site's. */
+  #comesByAnotherWay(opened: Packet, { leg }: Packet): boolean {
+    const subject = this.evaluator?.subjectOf(opened);
+    const hasExit = subject?.kind === 'peer' && subject.peer.routeVia !== null;
+    return (
+      hasExit &&
+      opened.leg === 'in' &&
+      leg === 'out' &&
+      this.evaluator?.isInternet(opened.packet.destination) === true
+    );
   }
 
   #allows(packet: Packet): boolean {

@@ -2,7 +2,7 @@
 // answers. What runs is the program's own engine, watch included. Driven by overlay-host.ts.
 
 import { createInterface } from 'node:readline';
-import { loadDocument } from '../../src/config/load.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import { FirewallError, messageOf } from '../../src/errors.ts';
 import { HostFirewall, type HostFirewallOptions } from '../../src/firewall/host-firewall.ts';
 import { createLog } from '../../src/log.ts';
@@ -19,7 +19,7 @@ const [runDirectory = ''] = process.argv.slice(2);
 let firewall: HostFirewall | undefined;
 
 function optionsOf(file: string): HostFirewallOptions {
-  const config = loadDocument(file);
+  const config = loadConfig(file);
   const policy = config.firewall?.host;
   if (policy === null || policy === undefined) throw new Error(`${file} has no rules of the host`);
   return { policy, facts: hostFacts(config), log: createLog(), runDirectory };

@@ -64,6 +64,7 @@ export function policyStatusOf(denied: readonly DeniedStatus[]): PolicyStatus {
     flows: 3,
     mostFlows: 65_536,
     evictedFlows: '0',
+    exits: [],
     denied,
     accounts: [],
     services: [],

@@ -23,7 +23,7 @@ test('the example of docs/config.md is a good configuration', () => {
   writeKeyFile(join(folder.path, 'alice.psk'), generatePresharedKey());
   writeFileSync(join(folder.path, 'policy.yaml'), '{}');
   const [, example = ''] = /```yaml\n(.*?)```/s.exec(docs.get('docs/config.md') ?? '') ?? [];
-  expect(folder.document(example)).toMatchObject({
+  expect(folder.load(example)).toMatchObject({
     interface: { name: 'rf0', listenPort: 51_820 },
     peers: [{ name: 'alice', keepaliveSeconds: 25 }, { name: 'cellb' }],
     firewall: { policy: { services: [{ id: 'files' }], sites: [{ peer: 'cellb' }] } },

@@ -97,7 +97,7 @@ function problemsOf(text: string): string[] {
   for (const [, name = ''] of text.matchAll(/^ {2}file: (\S+)$/gm))
     writeFileSync(join(folder.path, name), '{}');
   try {
-    folder.document(text);
+    folder.load(text);
     return [];
   } catch (error) {
     if (error instanceof ConfigError) return error.message.split('\n');

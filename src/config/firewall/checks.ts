@@ -1,7 +1,7 @@
 // What no row of the policy can see alone: names that nobody has, owners that overlap, values that exclude each other.
 
 import { type IpAddress, renderIp } from '../../address/ip.ts';
-import { contains, type IpPrefix, overlaps, renderPrefix } from '../../address/prefix.ts';
+import { contains, type IpPrefix, isExitRoute, overlaps, renderPrefix } from '../../address/prefix.ts';
 import { commonTraffic, renderTraffic, type Traffic } from '../../address/traffic.ts';
 import type { ErrorCode } from '../../errors.ts';
 import type { PeerDraft } from '../checks.ts';
@@ -249,15 +249,21 @@ class Checks {
     }
   }
 
-  #checkPeer(name: string, { profile, allow = [], deny = [], route_via }: PeerDraft['fields']): void {
+  #checkPeer(name: string, { profile, allow = [], deny = [], routes, route_via }: PeerDraft['fields']): void {
     const path = ['peers', name];
     if (profile !== undefined && !this.#profiles.has(profile))
       this.#unknown([...path, 'profile'], 'profile', profile);
     this.#checkRows(allow, [...path, 'allow']);
     this.#checkRows(deny, [...path, 'deny']);
-    if (route_via === undefined) return;
+    if (route_via !== undefined) this.#checkExit(name, route_via, routes ?? []);
+  }
+
+  /** A peer has one way to the internet, and what is sent there does not come back. */
+  #checkExit(name: string, route_via: string, routes: readonly IpPrefix[]): void {
     const site = this.#sites.get(route_via);
-    const viaPath = [...path, 'route_via'];
+    const viaPath = ['peers', name, 'route_via'];
+    const ownExit = routes.find(isExitRoute);
+    const next = this.#peers.get(route_via)?.route_via;
     if (site === undefined) this.#unknown(viaPath, 'site', route_via);
     else if (route_via === name) this.#add('ERR_CONFIG_GRANT', viaPath, 'the site is behind this very peer');
     else if (site.exit_relay?.consume === false) {
@@ -268,6 +274,17 @@ class Checks {
         message,
         `write exit_relay: {consume: true} into firewall.sites.${route_via}`,
       );
+    } else if (next !== undefined) {
+      const message = `site ${route_via} has no internet to give: its own peer uses that of site ${next}`;
+      this.#add(
+        'ERR_CONFIG_GRANT',
+        viaPath,
+        message,
+        `write ${next} here, or take peers.${route_via}.route_via out`,
+      );
+    } else if (ownExit !== undefined) {
+      const message = `the peer is a way to the internet itself, by its route ${renderPrefix(ownExit)}`;
+      this.#add('ERR_CONFIG_GRANT', viaPath, message, 'keep one of the two');
     }
   }
 

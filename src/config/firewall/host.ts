@@ -403,8 +403,18 @@ export const HOST_KEYS = [
   'mss',
 ] as const satisfies readonly (keyof HostSections)[];
 
-export function hostPolicyOf(network: string, sections: HostSections): HostPolicy {
-  const { host, leak_guard, nat, process, mss } = sections;
+/** What of the sites concerns the host: those that use its internet. */
+interface ExitSites {
+  readonly sites: Readonly<
+    Record<
+      string,
+      { readonly exit_relay: { readonly provide: boolean }; readonly subnets: readonly IpPrefix[] }
+    >
+  >;
+}
+
+export function hostPolicyOf(network: string, sections: HostSections & ExitSites): HostPolicy {
+  const { host, leak_guard, nat, process, mss, sites } = sections;
   return {
     network,
     backend: host.backend,
@@ -424,6 +434,7 @@ export function hostPolicyOf(network: string, sections: HostSections): HostPolic
     oneToOne: nat.one_to_one.map(({ ext, int }) => ({ external: ext, internal: int })),
     process: process.map(processRowOf),
     clampsMss: mss === 'auto',
+    exitUsers: Object.values(sites).flatMap(({ exit_relay, subnets }) => (exit_relay.provide ? subnets : [])),
   };
 }
 

@@ -26,14 +26,7 @@ import { offsetIn, type Tree } from '../tree.ts';
 import { DNS_PORT, namePolicyOf } from './dns.ts';
 import { HOST_KEYS, hostPolicyOf } from './host.ts';
 import type { accessRowSchema, NamedTarget } from './rows.ts';
-import type {
-  FirewallConfig,
-  firewallSchema,
-  profileSchema,
-  serviceSchema,
-  siteSchema,
-  Unenforced,
-} from './schema.ts';
+import type { FirewallConfig, firewallSchema, profileSchema, serviceSchema, siteSchema } from './schema.ts';
 
 /** What a name server is asked by. */
 const QUESTIONS: readonly Traffic[] = [UDP, TCP].map((protocol) => ({
@@ -69,7 +62,6 @@ export function firewallOf(source: PolicySource): FirewallConfig {
     policy: builder.policy(),
     host: builder.host(),
     names: builder.names(),
-    unenforced: builder.unenforced(),
   };
 }
 
@@ -106,10 +98,11 @@ class Builder {
     };
   }
 
-  /** Null where the section says nothing of the host. */
+  /** Null where the section says nothing of the host, and no site uses its internet, which takes masquerading. */
   host(): HostPolicy | null {
     const { section, interface: name } = this.#source;
-    return this.#has(HOST_KEYS)
+    const provides = Object.values(section.sites).some(({ exit_relay }) => exit_relay.provide);
+    return this.#has(HOST_KEYS) || provides
       ? hostPolicyOf(section.network ?? name.replaceAll(/\W/g, '_'), section)
       : null;
   }
@@ -144,22 +137,6 @@ class Builder {
     const { section, report } = this.#source;
     if (section.dns === undefined) return null;
     return namePolicyOf(section.dns, section.profiles, this.#rule(['firewall', 'dns']), report.file);
-  }
-
-  /** What the file asks for and nothing does yet, in file order within each kind. */
-  unenforced(): Unenforced[] {
-    const { section, peers } = this.#source;
-    const found: Unenforced[] = [];
-    const note = (isThere: boolean, path: Path, what: string): void => {
-      if (isThere) found.push({ place: this.place(path), what });
-    };
-    for (const [id, { exit_relay }] of Object.entries(section.sites)) {
-      note(exit_relay.consume, ['firewall', 'sites', id, 'exit_relay', 'consume'], 'the internet of a site');
-    }
-    for (const { name, fields } of peers) {
-      note(fields.route_via !== undefined, ['peers', name, 'route_via'], 'the internet of a site');
-    }
-    return found;
   }
 
   #rule(path: Path): Rule {

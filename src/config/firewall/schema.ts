@@ -26,14 +26,6 @@ export interface FirewallConfig {
   readonly host: HostPolicy | null;
   /** null: the node answers no names. */
   readonly names: NamePolicy | null;
-  /** What this version reads but cannot do: such a file may be explained, and is not run. */
-  readonly unenforced: readonly Unenforced[];
-}
-
-/** A key that this version does not enforce. */
-export interface Unenforced {
-  readonly place: Place;
-  readonly what: string;
 }
 
 /** The NAME of a section of services, profiles or networks. */

@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { type ConfigChange, diffConfigs } from '../../../src/config/diff.ts';
-import { loadDocument } from '../../../src/config/load.ts';
+import { loadConfig } from '../../../src/config/load.ts';
 import { ConfigFolder, INTERFACE, KEYS } from './files.ts';
 
 const FILE = `${INTERFACE}  listen_port: 51820
@@ -96,10 +96,10 @@ test('the policy: each key on its own, rows by their number, wherever they stand
   profiles:
     std: {services: [files], allow: [{to: 10.5.0.0/24, ports: [tcp/22]}]}
 `;
-  const before = loadDocument(write(folder, `${FILE}firewall:\n  version: 1\n  ${policy}`));
+  const before = loadConfig(write(folder, `${FILE}firewall:\n  version: 1\n  ${policy}`));
   const other = policy.replace('tcp/443', 'tcp/443, tcp/80').replace('10.5.0.0/24', '10.6.0.0/24');
   const moved = `firewall:\n  version: 1\n  ${other}${FILE.replace('    addresses: [10.9.0.3]', '    addresses: [10.9.0.3]\n    profile: std')}`;
-  const after = loadDocument(write(folder, moved));
+  const after = loadConfig(write(folder, moved));
   const paths = diffConfigs(before, after, () => false);
   expect(paths).toEqual([
     { path: 'firewall.services.files.ports', removed: [], added: ['tcp/80'], isLive: true },
@@ -116,7 +116,7 @@ test('the policy: each key on its own, rows by their number, wherever they stand
 test('NAT, names and the host: each key that is different', () => {
   using folder = new ConfigFolder();
   const withFirewall = (text: string) =>
-    loadDocument(write(folder, `${FILE}firewall:\n  version: 1\n${text}logging: {level: info}\n`));
+    loadConfig(write(folder, `${FILE}firewall:\n  version: 1\n${text}logging: {level: info}\n`));
   const before = withFirewall('  dns: {domain: cell}\n');
   const after = withFirewall(
     '  nat: {masquerade: [{from: overlay, out: non-overlay}]}\n  dns: {domain: home}\n  host: {backend: print}\n',

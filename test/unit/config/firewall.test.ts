@@ -32,7 +32,7 @@ const GOOD = `${peers('    profile: std\n    allow: [{to: bob, ports: [tcp/22, i
 `;
 
 test('a good section is the policy', () => {
-  const { firewall } = folder.document(GOOD);
+  const { firewall } = folder.load(GOOD);
   expect(firewall?.network).toBeNull();
   expect(firewall?.policy).toMatchObject({
     action: 'drop',
@@ -78,8 +78,6 @@ test('without the section there is no policy', () => {
 });
 
 test('no node runs with less than its file says', () => {
-  const routed = GOOD.replace('outbound:', 'exit_relay: {consume: true}, outbound:');
-  expect(folder.problems(routed)).toContainEqual(expect.stringContaining('(ERR_CONFIG_UNSUPPORTED)'));
   const mirrored = GOOD.replace('version: 1', 'version: 1\n  host: {backend: iptables-legacy, mirror: on}');
   expect(folder.problems(mirrored)).toContainEqual(
     expect.stringMatching(/firewall\.host\.mirror: .*\(ERR_CONFIG_UNSUPPORTED\)/),
@@ -121,6 +119,44 @@ describe('what is wrong with a peer', () => {
   ])('%s', (line, problem) => {
     const text = `${peers(`    ${line}\n`)}firewall: {version: 1, sites: {cellb: {subnets: [10.5.0.0/24]}}}\n`;
     expect(folder.problems(text)).toEqual([problem]);
+  });
+
+  test.each([
+    [
+      'an exit that has one itself',
+      ['route_via: cellb', 'route_via: bob'],
+      ['site cellb has no internet to give: its own peer uses that of site bob'],
+    ],
+    [
+      'exits of each other',
+      ['route_via: cellb', 'route_via: alice'],
+      [
+        'site cellb has no internet to give: its own peer uses that of site alice',
+        'site alice has no internet to give: its own peer uses that of site cellb',
+      ],
+    ],
+    [
+      'two ways to the internet',
+      ['route_via: cellb, routes: [0.0.0.0/0]', 'profile: p'],
+      ['the peer is a way to the internet itself, by its route 0.0.0.0/0'],
+    ],
+    [
+      'both halves of it',
+      ['route_via: cellb, routes: [10.7.0.0/24, "2000::/3"]', 'profile: p'],
+      ['the peer is a way to the internet itself, by its route 2000::/3'],
+    ],
+  ])('%s', (_, [alice, cellb], problems) => {
+    const site = (network: string) => `{subnets: [${network}], exit_relay: {consume: true}}`;
+    const text = `${INTERFACE}peers:
+  alice: {${alice}, public_key: ${KEYS[0]}, addresses: [10.9.0.2]${alice?.includes('routes') ? '' : ', routes: [10.7.0.0/24]'}}
+  bob: {public_key: ${KEYS[1]}, addresses: [10.9.0.3], routes: [10.6.0.0/24]}
+  cellb: {${cellb}, public_key: ${KEYS[2]}, addresses: [10.9.0.5], routes: [10.5.0.0/24]}
+firewall: {version: 1, profiles: {p: {}}, sites: {cellb: ${site('10.5.0.0/24')}, bob: ${site('10.6.0.0/24')}, alice: ${site(alice?.includes('0.0.0.0') ? '10.8.0.0/24' : '10.7.0.0/24')}}}
+`;
+    const places = ['6:22: peers.alice', '8:22: peers.cellb'];
+    expect(folder.problems(text)).toEqual(
+      problems.map((problem, i) => `${places[i]}.route_via: ${problem} (ERR_CONFIG_GRANT)`),
+    );
   });
 
   test('rows without a section firewall', () => {
@@ -279,7 +315,7 @@ describe('rows that never decide', () => {
     ['allow: [{to: any}]', 'deny: [{to: 0.0.0.0/0}, {to: "::/0"}]'],
   ])('but not %s under %s', (rows, profile) => {
     const text = `${peers(`    profile: std\n    ${rows}\n`)}firewall:\n  version: 1\n  ${services}\n  profiles: {std: {${profile}}}\n`;
-    expect(folder.document(text).firewall).not.toBeNull();
+    expect(folder.load(text).firewall).not.toBeNull();
   });
 });
 
@@ -289,7 +325,7 @@ describe('a policy in a file of its own', () => {
 
   test('is a part of the section', () => {
     writeFileSync(policy, 'version: 1\nservices:\n  files: {addr: 10.9.0.22, ports: [tcp/443]}\n');
-    expect(folder.document(including).firewall?.policy).toMatchObject({
+    expect(folder.load(including).firewall?.policy).toMatchObject({
       action: 'reject',
       services: [{ id: 'files', place: { file: policy, line: 3, column: 3 } }],
     });

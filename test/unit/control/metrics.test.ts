@@ -36,6 +36,7 @@ const STATUS: NodeStatus = {
     flows: 3,
     mostFlows: 65_536,
     evictedFlows: '0',
+    exits: [],
     denied: [],
     accounts: [
       {

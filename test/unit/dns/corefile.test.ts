@@ -7,7 +7,7 @@ import { document } from '../policy/documents.ts';
 
 function corefileOf(section: string, rows: Readonly<Record<string, string>> = {}) {
   using folder = new ConfigFolder();
-  const { firewall } = folder.document(document(section, rows));
+  const { firewall } = folder.load(document(section, rows));
   if (firewall === null || firewall.names === null)
     throw new Error('the document has no section firewall.dns');
   return renderCorefile(firewall.policy, firewall.names, []);

@@ -35,7 +35,7 @@ export function resolverOf(
   forwarder = new Forwarder(),
 ): { ask: (from: string, name: string, type: string) => Promise<string>; resolver: Resolver } {
   using folder = new ConfigFolder();
-  const { firewall } = folder.document(document(section, rows));
+  const { firewall } = folder.load(document(section, rows));
   if (firewall === null || firewall.names === null)
     throw new Error('the document has no section firewall.dns');
   const resolver = new Resolver(firewall.policy, firewall.names, [], forwarder);

@@ -25,6 +25,7 @@ const POLICY: HostPolicy = {
   oneToOne: [],
   process: [],
   clampsMss: false,
+  exitUsers: [],
 };
 
 function prefix(text: string): IpPrefix {

@@ -15,7 +15,7 @@ const KEYS = [
 
 function rulesetOf(...peers: readonly string[]): Ruleset {
   using folder = new ConfigFolder();
-  const { firewall } = folder.document(`
+  const { firewall } = folder.load(`
 interface: {name: rf0, private_key_file: rf0.key, addresses: [10.9.0.1/24, "fd09::1/64"], listen_port: 51820}
 peers:
 ${peers.map((peer, i) => `  ${peer.replace('{', `{public_key: ${KEYS[i]}, `)}\n`).join('')}

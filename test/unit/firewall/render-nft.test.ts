@@ -34,7 +34,7 @@ const FACTS: HostFacts = {
   mirrored: null,
 };
 
-const CASES: readonly (readonly [name: string, section: string])[] = [
+const CASES: readonly (readonly [name: string, section: string, site?: string])[] = [
   ['guard', 'host: {}'],
   ['guard-off', 'leak_guard: {in: off, out: off, route: off}\n  mss: off'],
   [
@@ -55,6 +55,12 @@ const CASES: readonly (readonly [name: string, section: string])[] = [
     one_to_one: [{ext: 203.0.113.3, int: 192.168.7.5}, {ext: 10.55.0.0/24, int: 192.168.9.0/24}, {ext: "fd55::/64", int: "fd56::/64"}]`,
   ],
   [
+    'exit-relay',
+    `mss: off
+  leak_guard: {in: off, out: off, route: off}`,
+    'exit_relay: {provide: true}',
+  ],
+  [
     'publish',
     `mss: off
   nat:
@@ -73,16 +79,16 @@ const CASES: readonly (readonly [name: string, section: string])[] = [
   ],
 ];
 
-function policyOf(section: string): HostPolicy {
+function policyOf(section: string, site = 'inbound: []'): HostPolicy {
   using folder = new ConfigFolder();
-  const config = folder.document(`
+  const config = folder.load(`
 interface: {name: rf0, private_key_file: rf0.key, addresses: [10.9.0.1/24, "fd09::1/64"], listen_port: 51820}
 peers:
-  alice: {public_key: RTYkjKW1a29KcKrOYB/N+Pu1poawQM0w+YF/RA0n+XQ=, addresses: [10.9.0.2, "fd09::2"], routes: [10.5.0.0/24]}
+  alice: {public_key: RTYkjKW1a29KcKrOYB/N+Pu1poawQM0w+YF/RA0n+XQ=, addresses: [10.9.0.2, "fd09::2"], routes: [10.5.0.0/24, "fd05::/64"]}
 firewall:
   version: 1
   network: home0
-  sites: {alice: {subnets: [10.5.0.0/24]}}
+  sites: {alice: {subnets: [10.5.0.0/24, "fd05::/64"], ${site}}}
   ${section}
 `);
   const host = config.firewall?.host ?? null;
@@ -90,8 +96,9 @@ firewall:
   return host;
 }
 
-test.each(CASES)('%s', async (name, section) => {
-  const policy = policyOf(section);
+test.each(CASES.map(([name, section, site]) => ({ name, section, site })))('$name', async (one) => {
+  const { name, section, site } = one;
+  const policy = policyOf(section, site);
   const ruleset = renderNft(policy, FACTS);
   const openings = openingsOf(policy, FACTS);
   const shown = [
@@ -106,6 +113,11 @@ test.each(CASES)('%s', async (name, section) => {
 
 test('a section that says nothing of the host has no rules of it', () => {
   expect(() => policyOf('profiles: {}')).toThrow('nothing of the host');
+});
+
+test('a site that uses our internet has it masqueraded, whatever else the section says', () => {
+  const { exitUsers, masquerade } = policyOf('profiles: {}', 'exit_relay: {provide: true}');
+  expect([exitUsers.length, masquerade]).toEqual([2, []]);
 });
 
 test('the order of peers and facts changes nothing', () => {

@@ -28,7 +28,7 @@ ${peer('alice', 11, 'addresses: [10.9.0.2, "fd09::2"], routes: [192.168.7.0/24]'
 /** The model of a document, in a folder that is gone when it returns. */
 export function policyOf(text: string): Policy {
   using folder = new ConfigFolder();
-  const { firewall } = folder.document(text);
+  const { firewall } = folder.load(text);
   if (firewall === null) throw new Error('the document has no section firewall');
   return firewall.policy;
 }

@@ -177,11 +177,16 @@ describe('this node, and who is outside', () => {
 
 describe('route_via grants the internet of the site', () => {
   const site = 'sites: {cellb: {subnets: [10.5.0.0/24], exit_relay: {consume: true}}}';
-  check(site, { alice: 'route_via: cellb' }, [
+  const rows = { alice: 'route_via: cellb, reachable_from: [{from: any}]', cellb: 'allow: [{to: any}]' };
+  check(site, rows, [
     ['in', 'alice', '10.9.0.2', '9.9.9.9', 'tcp/443', 'allow grant peers.alice.route_via'],
     ['out', 'cellb', '10.9.0.2', '9.9.9.9', 'tcp/443', 'allow grant peers.alice.route_via'],
     ['in', 'alice', '10.9.0.2', '10.5.0.2', 'tcp/443', denied],
     ['in', 'bob', '10.9.0.3', '9.9.9.9', 'tcp/443', denied],
+    // The exit answers for the internet and opens nothing in its name, whatever it may open itself.
+    ['in', 'cellb', '9.9.9.9', '10.9.0.2', 'tcp/443', denied],
+    ['in', 'cellb', '9.9.9.9', '10.9.0.3', 'tcp/443', 'allow grant peers.cellb.allow[0]'],
+    ['in', 'cellb', '10.6.0.1', '10.9.0.2', 'tcp/443', 'allow grant peers.cellb.allow[0]'],
   ]);
 });
 

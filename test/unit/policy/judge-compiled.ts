@@ -55,12 +55,24 @@ export function judgeCompiled(
   return { verdict: 'deny', stage: 'default', rule: null };
 }
 
+function isFromExit(
+  policy: CompiledPolicy,
+  isOwn: (address: IpAddress) => boolean,
+  { peer, packet }: Crossing,
+): boolean {
+  if (isOwn(packet.source)) return false;
+  if (policy.notInternet.some((prefix) => contains(prefix, packet.source))) return false;
+  const back: Crossing = { leg: 'out', peer, packet: { ...packet, source: packet.destination } };
+  return part(policy.subjects, subjectName(policy, isOwn, back)).exit === peer;
+}
+
 function subjectName(
   policy: CompiledPolicy,
   isOwn: (address: IpAddress) => boolean,
   { leg, peer, packet }: Crossing,
 ): string {
   if (leg === 'in') {
+    if (isFromExit(policy, isOwn, { leg, peer, packet })) return OUTSIDE;
     const { subject, sites } = part(policy.peers, peer);
     return (
       longest(

@@ -44,7 +44,7 @@ test('a deny row that fits everything leaves nothing of a peer', () => {
 test('taking a grant away opens nothing', () => {
   const poorer: readonly ((policy: Policy) => Policy)[] = [
     (policy) => withRows(policy, ({ allow }) => ({ allow: allow.slice(1) })),
-    (policy) => withRows(policy, () => ({ reachableFrom: [], routeVia: null })),
+    (policy) => withRows(policy, () => ({ reachableFrom: [] })),
     (policy) => withRows(policy, () => ({ profile: null })),
     (policy) => ({ ...policy, inbound: policy.inbound.slice(1) }),
     (policy) => ({
@@ -60,7 +60,7 @@ test('taking a grant away opens nothing', () => {
       networks: policy.networks.map((one) => (one.isStrict ? one : { ...one, members: [] })),
     }),
   ];
-  // A profile takes away as well: its deny rows, and `peers: none`.
+  // A profile takes away as well: its deny rows, and `peers: none`. So does route_via: what comes from the exit opens nothing.
   const grantsOnly = (policy: Policy): Policy => ({
     ...policy,
     profiles: policy.profiles.map((one) => ({ ...one, deny: [], peers: 'network' })),

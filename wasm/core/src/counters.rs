@@ -73,10 +73,14 @@ pub enum DropReason {
     OverRate,
     /// The quota of the peer is used up.
     OverQuota,
+    /// Too many hops: a packet that goes on to an exit has none left.
+    HopLimit,
+    /// Longer than the MTU of the tunnel to its exit, and not to be cut: its sender is told.
+    TooBig,
 }
 
 impl DropReason {
-    pub const NAMES: [&'static str; 34] = [
+    pub const NAMES: [&'static str; 36] = [
         "malformed-message",
         "bad-mac1",
         "low-order-key",
@@ -111,9 +115,11 @@ impl DropReason {
         "flow-table-full",
         "over-rate",
         "over-quota",
+        "hop-limit",
+        "too-big",
     ];
 }
-const _: () = assert!(DropReason::OverQuota as usize + 1 == DropReason::NAMES.len());
+const _: () = assert!(DropReason::TooBig as usize + 1 == DropReason::NAMES.len());
 
 impl DropReason {
     /// Whether the policy says no, and so says whether the sender is told.

@@ -1,15 +1,16 @@
 //! The walk of a datagram from the underlay: form → receiver index → peer → decapsulate → whole-table source check →
-//! filter → frame for the TUN device. Handshakes wait at the gate (`handshakes.rs`) until the data of the batch is through.
+//! filter → frame for the TUN device, or out again to another peer (`relay.rs`). Handshakes wait at the gate (`handshakes.rs`) until the data of the batch is through.
 //! What fails is counted and answered with silence.
 
 use crate::arena::{Intake, RECEIVE_SLOTS};
 use crate::counters::DropReason;
 use crate::device::Device;
-use crate::filter::{Leg, Turn};
+use crate::filter::{Leg, Onward, Turn};
 use crate::host::{self, Millis};
 use crate::message::Message;
 use crate::packet::address::Endpoint;
 use crate::packet::ip::IpHeader;
+use crate::relay::Relay;
 use crate::talk;
 
 impl Device {
@@ -73,12 +74,13 @@ impl Device {
             return taken.then_some(()).ok_or(DropReason::TalkRefused);
         }
         let header = room.get(..length).and_then(IpHeader::parse).ok_or(DropReason::InnerMalformed)?;
-        if self.allowed_ips.lookup(header.source) != Some(id) {
+        let may_be_source = self.allowed_ips.lookup(header.source) == Some(id);
+        if !may_be_source && !self.filter.answers_for_internet(id, &header) {
             return Err(DropReason::SourceNotAllowed);
         }
         let packet = room.get(..header.total_length).ok_or(DropReason::InnerMalformed)?;
-        let passed = match self.filter.pass(Leg::In, id, packet, now) {
-            Ok(passed) => passed,
+        let (onward, passed) = match self.filter.admit(id, packet, now) {
+            Ok(admitted) => admitted,
             Err(reason) => {
                 if reason.is_denial()
                     && let Some(answer) = self.filter.answer(id, packet, now)
@@ -99,6 +101,15 @@ impl Device {
             }
         }
         self.filter.count(passed, 1, header.total_length);
-        self.write.push(header.total_length).then_some(()).ok_or(DropReason::ArenaFull)
+        if onward == Onward::Host {
+            return self.write.push(header.total_length).then_some(()).ok_or(DropReason::ArenaFull);
+        }
+        let Device { peers, filter, shared, mtu, allowed_ips, .. } = self;
+        Relay { peers, filter, shared, allowed_ips, mtu: *mtu, now }.send(
+            room,
+            header.total_length,
+            id,
+            onward,
+        )
     }
 }

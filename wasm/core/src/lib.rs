@@ -25,6 +25,7 @@ mod packet;
 mod peer;
 mod prefix_buckets;
 mod prefix_tree;
+mod relay;
 mod release;
 mod replay_window;
 mod sessions;
@@ -33,6 +34,7 @@ mod staging;
 mod talk;
 mod timers;
 mod tunnel;
+
 mod waiting;
 mod ways;
 mod wipe;

@@ -3,9 +3,10 @@
 
 use crate::counters::DropReason;
 use crate::device::{Device, SEND_RESERVE};
-use crate::filter::{Due, Leg};
+use crate::filter::{Due, Leg, Onward};
 use crate::host::{self, Millis};
 use crate::outbound::padded_length;
+use crate::relay::Relay;
 
 /// Packets that leave by one call: the columns hold them, and what has just come need not wait long.
 const MOST_AT_ONCE: usize = 256;
@@ -43,12 +44,36 @@ impl Device {
         self.shared.send.count()
     }
 
+    /// A packet from a peer goes to the host, or on to another tunnel.
+    fn let_in(&mut self, peer: u32, length: usize, now: Millis) -> Result<(), DropReason> {
+        let mut room = self.filter.take_due();
+        let packet = room.get(..length).unwrap_or_default();
+        let sent = match self.filter.onward_late(peer, packet, now) {
+            Ok(Onward::Host) => {
+                self.write.push_copy(packet);
+                Ok(())
+            }
+            Ok(onward) => {
+                let Device { peers, filter, shared, mtu, allowed_ips, .. } = self;
+                let relay = Relay { peers, filter, shared, allowed_ips, mtu: *mtu, now };
+                relay.send(&mut room, length, peer, onward)
+            }
+            Err(reason) => Err(reason),
+        };
+        self.filter.give_back_due(room);
+        sent
+    }
+
     fn let_go(&mut self, &Due { leg, peer, length, .. }: &Due, now: Millis) {
-        let padded = padded_length(length, self.mtu);
-        let room = self.filter.due_packet();
         match leg {
-            Leg::In => self.write.push_copy(room.get(..length).unwrap_or_default()),
+            Leg::In => {
+                if let Err(reason) = self.let_in(peer, length, now) {
+                    self.shared.counters.drop(reason);
+                }
+            }
             Leg::Out => {
+                let padded = padded_length(length, self.mtu);
+                let room = self.filter.due_packet();
                 if let Some(padding) = room.get_mut(length..padded) {
                     padding.fill(0);
                 }

@@ -28,6 +28,7 @@
 //!                       32 past its quota u64 (0 = nothing passes)
 //!  19 allowance         id of a peer │ 8 bytes u64 after which its quota is used up
 //!  20 services          1 are counted u8 │ id of the rule set whose rows they are
+//!  21 its exit            of a subject: id, of a peer
 //! ```
 
 use std::collections::HashMap;
@@ -217,6 +218,7 @@ impl Staged {
             18 => open(&mut self.peers, self.open_peer)?.limits = read_limits(record)?,
             19 => drop(self.allowances.insert(id?, double(record, 8))),
             20 => self.services = Some(flag(record, 1)?.then_some(id?)),
+            21 => open(&mut self.subjects, self.open_subject)?.exit = Some(id?),
             _ => return Err(Void),
         }
         Ok(())
@@ -246,6 +248,7 @@ impl Staged {
         put_peers(policy, peers);
         policy.allowances.extend(allowances);
         policy.services = services.unwrap_or(policy.services);
+        policy.has_exits = policy.subjects.iter().any(|(_, subject)| subject.exit.is_some());
         Ok(())
     }
 
@@ -254,9 +257,11 @@ impl Staged {
         let rule_sets = Numbers::after(&policy.rule_sets, &self.rule_sets, self.is_whole);
         let networks = Numbers::after(&policy.networks, &self.networks, self.is_whole);
         let subjects = Numbers::after(&policy.subjects, &self.subjects, self.is_whole);
+        let peers = Numbers::after(&policy.peers, &self.peers, self.is_whole);
         let refers = |subject: &Subject| {
             subject.rule_sets.iter().all(|&id| rule_sets.has(id))
                 && subject.networks.iter().all(|&id| networks.has(id))
+                && subject.exit.is_none_or(|id| peers.has(id))
         };
         let belongs = |peer: &PeerPart| {
             subjects.has(peer.subject) && peer.sites.iter().all(|&(_, subject)| subjects.has(subject))
@@ -270,7 +275,7 @@ impl Staged {
             && self.subjects.values().flatten().all(refers)
             && self.peers.values().flatten().all(belongs)
             // Those that stay may refer to what goes.
-            && (!rule_sets.loses() && !networks.loses()
+            && (!rule_sets.loses() && !networks.loses() && !peers.loses()
                 || subjects.that_stay().all(|(_, subject)| refers(subject)))
             && (!subjects.loses() || peers.that_stay().all(|(_, peer)| belongs(peer)))
     }

@@ -12,10 +12,12 @@
 //! raises its generation, and a flow whose generation is older is judged again before its next packet passes, in either
 //! direction; so what was revoked is dead at once, and what is still allowed does not notice.
 //!
-//! What passes is counted, and may have to wait for the rate of its peer: `meters.rs`.
+//! What passes is counted, and may have to wait for the rate of its peer: `meters.rs`. Where a peer uses the internet of another,
+//! its packets never reach this host: `exit.rs`.
 
 mod bucket;
 mod decode;
+mod exit;
 mod flow_table;
 mod fragments;
 #[cfg(test)]
@@ -38,6 +40,7 @@ use crate::host::Millis;
 use crate::packet::address::{Address, Version};
 
 use self::decode::Staged;
+pub use self::exit::Onward;
 use self::flow_table::{Flow, FlowKey, FlowTable, Ticks, seconds, ticks};
 use self::fragments::{Fragments, Origin};
 use self::meters::Meters;
@@ -45,7 +48,7 @@ pub use self::meters::{Due, Passed, Turn};
 use self::packet::{ICMP, ICMPV6, Packet, TCP, has_ports, is_icmp};
 pub use self::policy::Decision;
 use self::policy::{PartId, Policy, Stage};
-use self::reject::Answer;
+pub use self::reject::Answer;
 use self::report::{Cause, Report};
 use self::rules::Attempt;
 use self::tcp::{Segment, Step, Tracking};
@@ -109,6 +112,8 @@ struct Case<'a> {
     packet: &'a Packet<'a>,
     leg: Leg,
     peer: u32,
+    /// On leg out: it came in through another tunnel, and this host has not seen it.
+    is_relayed: bool,
     now: Millis,
 }
 
@@ -118,6 +123,8 @@ pub struct Filter {
     staged: Staged,
     generation: u32,
     peers: Vec<PeerState>,
+    /// The exits of the policy: the number of the peer's part, and its id.
+    exits: Vec<(PartId, u32)>,
     flows: FlowTable,
     fragments: Fragments,
     report: Report,
@@ -136,6 +143,7 @@ impl Filter {
             staged: Staged::default(),
             generation: 0,
             peers: Vec::new(),
+            exits: Vec::new(),
             flows: FlowTable::new(),
             fragments: Fragments::new(),
             report: Report::new(),
@@ -166,6 +174,7 @@ impl Filter {
         self.generation = self.generation.wrapping_add(1);
         self.peers.iter_mut().for_each(|peer| peer.part = None);
         self.limit_peers();
+        self.exits.clear();
     }
 
     /// Begins another change; what was written of one before is forgotten.
@@ -193,6 +202,7 @@ impl Filter {
             }
         }
         self.limit_peers();
+        self.find_exits();
         Ok(self.generation)
     }
 
@@ -217,6 +227,7 @@ impl Filter {
         {
             (state.part, state.name) = (part, public_key);
             self.limit(peer);
+            self.find_exits();
         }
     }
 
@@ -232,6 +243,9 @@ impl Filter {
         self.flows.add_peer(peer);
         self.meters.add_peer(peer);
         self.limit(peer);
+        if part.is_some() {
+            self.find_exits();
+        }
     }
 
     /// Returns how many packets waited for the rate of the peer, and are dropped.
@@ -240,6 +254,7 @@ impl Filter {
             *state = PeerState::default();
         }
         self.flows.remove_peer(peer);
+        self.find_exits();
         self.report.forget_peer(peer);
         self.meters.remove_peer(peer)
     }
@@ -295,6 +310,18 @@ impl Filter {
         if !self.is_on {
             return Ok(Passed::default());
         }
+        self.pass_by(leg, peer, false, bytes, now).map(|(_, passed)| passed)
+    }
+
+    /// The same, with the place of the flow that the packet is of.
+    fn pass_by(
+        &mut self,
+        leg: Leg,
+        peer: u32,
+        is_relayed: bool,
+        bytes: &[u8],
+        now: Millis,
+    ) -> Result<(usize, Passed), DropReason> {
         let packet = match Packet::parse(bytes) {
             Ok(packet) => packet,
             Err(reason) => {
@@ -303,7 +330,7 @@ impl Filter {
                 return Err(reason);
             }
         };
-        let case = Case { packet: &packet, leg, peer, now };
+        let case = Case { packet: &packet, leg, peer, is_relayed, now };
         if let Some(rule) = self.meters.used_up(peer) {
             self.tell(&case, Decision { allows: false, stage: Stage::Quota, rule });
             return Err(DropReason::OverQuota);
@@ -314,12 +341,13 @@ impl Filter {
         {
             self.log(&case, Cause::Dropped(reason));
         }
-        let flow = self.flows.get(result?).ok_or(DropReason::NoFlow)?;
+        let place = result?;
+        let flow = self.flows.get(place).ok_or(DropReason::NoFlow)?;
         let (decision, passed) = (flow.decision, Passed::new(peer, leg, flow.service, flow.leg == leg));
         if self.is_followed(peer) {
             self.log(&case, Cause::Decided(decision));
         }
-        Ok(passed)
+        Ok((place, passed))
     }
 
     /// Counts packets that passed.
@@ -357,6 +385,15 @@ impl Filter {
         self.meters.room()
     }
 
+    /// The bytes that hold it, until they are given back: for a walk that asks the filter as well.
+    pub fn take_due(&mut self) -> Box<[u8]> {
+        std::mem::take(self.meters.room())
+    }
+
+    pub fn give_back_due(&mut self, room: Box<[u8]>) {
+        *self.meters.room() = room;
+    }
+
     /// Whether the flow of a packet that waited lives under the present policy. A piece of a datagram or an ICMP error is of
     /// none that could be found by it alone: it goes.
     fn may_still(&mut self, due: &Due, now: Millis) -> bool {
@@ -367,7 +404,9 @@ impl Filter {
         let place =
             packet.as_ref().and_then(|packet| self.flows.find(&key_of(leg, packet, tunnel), ticks(now)));
         let may = match (&packet, place) {
-            (Some(packet), Some(place)) => self.judge_again(&Case { packet, leg, peer, now }, place).is_ok(),
+            (Some(packet), Some(place)) => {
+                self.judge_again(&Case { packet, leg, peer, is_relayed: true, now }, place).is_ok()
+            }
             _ => false,
         };
         *self.meters.room() = bytes;
@@ -381,14 +420,27 @@ impl Filter {
         }
         let packet = Packet::parse(bytes).ok()?;
         let answer = reject::answer(&packet, bytes.get(..packet.length)?)?;
-        let state = self.peers.get_mut(peer as usize)?;
+        self.may_answer(peer, now).then_some(answer)
+    }
+
+    /// What to tell `peer` of a packet that is longer than the `mtu` of its way.
+    pub fn too_big(&mut self, peer: u32, bytes: &[u8], mtu: usize, now: Millis) -> Option<Answer> {
+        let packet = Packet::parse(bytes).ok()?;
+        let answer = reject::too_big(&packet, bytes.get(..packet.length)?, mtu)?;
+        self.may_answer(peer, now).then_some(answer)
+    }
+
+    /// Whether a peer may be answered once more.
+    fn may_answer(&mut self, peer: u32, now: Millis) -> bool {
+        let Some(state) = self.peers.get_mut(peer as usize) else { return false };
         let elapsed = ticks(now).saturating_sub(state.answers_at);
         state.answers = state.answers.saturating_add(elapsed * MOST_ANSWERS / seconds(1)).min(MOST_ANSWERS);
         if elapsed > 0 {
             state.answers_at = ticks(now);
         }
-        state.answers = state.answers.checked_sub(1)?;
-        Some(answer)
+        let left = state.answers.checked_sub(1);
+        state.answers = left.unwrap_or_default();
+        left.is_some()
     }
 
     /// How the policy would judge a packet as the first of a flow; no flow is looked at or made.
@@ -414,7 +466,7 @@ impl Filter {
 
     /// The place of the flow that the packet is of.
     fn examine(&mut self, case: &Case<'_>) -> Result<usize, DropReason> {
-        let Case { packet, leg, peer, now } = *case;
+        let Case { packet, leg, peer, now, .. } = *case;
         let tunnel = self.flows.tunnel(peer);
         let Some(fragment) = packet.fragment else {
             if is_error(packet) {
@@ -477,7 +529,7 @@ impl Filter {
 
     /// The first packet of a flow.
     fn open(&mut self, case: &Case<'_>, key: FlowKey, segment: Option<Segment>) -> Result<usize, DropReason> {
-        let Case { packet, leg, peer, now } = *case;
+        let Case { packet, leg, peer, now, .. } = *case;
         if leg == Leg::In && self.policy.is_own(packet.source) {
             return Err(DropReason::SourceNotAllowed); // we are not at the other end of our own tunnel
         }
@@ -539,10 +591,11 @@ impl Filter {
             flow.service = service;
             flow.decision = decision;
         }
+        let comes_its_way = self.comes_its_way(case, place);
         let Some(flow) = self.flows.get_mut(place) else { return Err(Decision::DEFAULT) };
         let decision = flow.decision;
         if decision.allows {
-            return Ok(());
+            return comes_its_way.ok_or(Decision::DEFAULT);
         }
         flow.is_answered = false;
         flow.expires = ticks(case.now) + UNANSWERED;

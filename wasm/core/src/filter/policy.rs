@@ -77,6 +77,8 @@ pub struct Subject {
     pub reaches_peers: RuleId,
     pub reaches_node: RuleId,
     pub internet: RuleId,
+    /// The peer that its flows to the internet leave by; None = by this host.
+    pub exit: Option<PartId>,
 }
 
 pub struct PeerPart {
@@ -134,6 +136,8 @@ pub struct Policy {
     pub not_internet: AllowedIps,
     /// Of this host.
     pub own: AllowedIps,
+    /// Whether any subject has an exit: what a packet is asked where none has.
+    pub has_exits: bool,
 }
 
 impl Policy {
@@ -151,11 +155,25 @@ impl Policy {
             sources: AllowedIps::new(),
             not_internet: AllowedIps::new(),
             own: AllowedIps::new(),
+            has_exits: false,
         }
     }
 
     pub fn is_own(&self, address: Address) -> bool {
         self.own.lookup(address).is_some()
+    }
+
+    pub fn is_internet(&self, address: Address) -> bool {
+        !self.is_own(address) && self.not_internet.lookup(address).is_none()
+    }
+
+    /// Whether a packet from `peer` comes from the internet, to somebody whose exit this peer is: such a packet may be an
+    /// answer, and opens nothing.
+    pub fn is_from_exit(&self, peer: PartId, source: Address, destination: Address) -> bool {
+        let user = self.sources.lookup(destination).and_then(|id| self.subjects.get(id));
+        user.is_some_and(|user| user.exit == Some(peer))
+            && !self.is_own(destination)
+            && self.is_internet(source)
     }
 
     pub fn rule_count(&self) -> usize {
@@ -165,6 +183,9 @@ impl Policy {
     /// Who opens the flow. `peer` is the part of the peer at the other end of the tunnel, if it has one.
     pub fn subject_of(&self, peer: Option<PartId>, attempt: &Attempt) -> Option<PartId> {
         match attempt.leg {
+            Leg::In if self.has_exits && self.is_from_exit(peer?, attempt.source, attempt.destination) => {
+                Some(OUTSIDE)
+            }
             Leg::In => {
                 let peer = self.peers.get(peer?)?;
                 let sites = peer.sites.iter().filter(|(prefix, _)| prefix.contains(attempt.source));
@@ -180,7 +201,7 @@ impl Policy {
     pub fn judge(&self, subject: Option<PartId>, attempt: &Attempt) -> Decision {
         let Some(subject) = subject.and_then(|id| self.subjects.get(id)) else { return Decision::DEFAULT };
         let is_own = self.is_own(attempt.destination);
-        let is_internet = !is_own && self.not_internet.lookup(attempt.destination).is_none();
+        let is_internet = self.is_internet(attempt.destination);
         let place = Place { is_own, is_internet };
         if let Some(rule) = self.first_rule(subject, Action::Deny, attempt, place) {
             return Decision::deny(Stage::Deny, rule);

@@ -1,5 +1,6 @@
 //! What a denied packet is answered with where the policy says `reject`: a TCP reset, else ICMP's "administratively
-//! prohibited". Built from the packet's own headers turned round; the rate per peer is bounded by who calls.
+//! prohibited"; and what one is that does not fit where it is to go. Built from the packet's own headers turned round; the
+//! rate per peer is bounded by who calls.
 
 use crate::packet::address::{Address, Version};
 use crate::packet::checksum::Sum;
@@ -40,16 +41,34 @@ pub fn answer(packet: &Packet<'_>, whole: &[u8]) -> Option<Answer> {
     let (protocol, length) = match packet.protocol {
         TCP => (TCP, reset(packet.transport, &mut body)?),
         _ => match packet.source.version {
-            Version::V4 => (ICMP, prohibited([3, 13], whole, &mut body)),
-            Version::V6 => (ICMPV6, prohibited([1, 1], whole, &mut body)),
+            Version::V4 => (ICMP, error([3, 13], 0, whole, &mut body)),
+            Version::V6 => (ICMPV6, error([1, 1], 0, whole, &mut body)),
         },
     };
-    let body = body.get_mut(..length)?;
+    checked(packet, protocol, body.get_mut(..length)?)
+}
+
+/// The answer to a packet longer than the `mtu` of its way, with its first pieces only: RFC 1191 §4, RFC 4443 §3.2.
+pub fn too_big(packet: &Packet<'_>, whole: &[u8], mtu: usize) -> Option<Answer> {
+    let is_later_piece = packet.fragment.is_some_and(|fragment| !fragment.is_first());
+    if is_later_piece || !is_unicast(packet.destination) || !is_unicast(packet.source) {
+        return None;
+    }
+    let mut body = [0; 8 + QUOTE_BYTES];
+    let (protocol, length) = match packet.source.version {
+        Version::V4 => (ICMP, error([3, 4], mtu as u32, whole, &mut body)),
+        Version::V6 => (ICMPV6, error([2, 0], mtu as u32, whole, &mut body)),
+    };
+    checked(packet, protocol, body.get_mut(..length)?)
+}
+
+/// The packet of `body`, whose checksum is written into it.
+fn checked(packet: &Packet<'_>, protocol: u8, body: &mut [u8]) -> Option<Answer> {
     let has_pseudo_header = protocol != ICMP;
     let mut sum = Sum::default().add(body);
     if has_pseudo_header {
         sum = sum.add(&packet.source.bits.to_be_bytes()).add(&packet.destination.bits.to_be_bytes());
-        sum = sum.add_u16(u16::from(protocol)).add_u32(length as u32);
+        sum = sum.add_u16(u16::from(protocol)).add_u32(body.len() as u32);
     }
     let at = if protocol == TCP { 16 } else { 2 };
     body.get_mut(at..)?.first_chunk_mut().map(|place: &mut [u8; 2]| *place = sum.finish().to_be_bytes())?;
@@ -85,9 +104,11 @@ fn reset(segment: &[u8], body: &mut [u8]) -> Option<usize> {
     Some(20)
 }
 
-fn prohibited(kind: [u8; 2], whole: &[u8], body: &mut [u8]) -> usize {
+/// An ICMP error about a packet: type and code, no checksum yet, four bytes that depend on the type.
+fn error(kind: [u8; 2], rest: u32, whole: &[u8], body: &mut [u8]) -> usize {
     let quote = whole.get(..QUOTE_BYTES).unwrap_or(whole);
-    let message = kind.iter().chain(&[0; 6]).chain(quote);
+    let rest = rest.to_be_bytes();
+    let message = kind.iter().chain(&[0; 2]).chain(&rest).chain(quote);
     body.iter_mut().zip(message).for_each(|(to, from)| *to = *from);
     8 + quote.len()
 }

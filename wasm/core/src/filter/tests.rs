@@ -980,3 +980,97 @@ fn no_bytes_make_it_panic_and_cut_packets_are_dropped() {
         let _ = filter.answer(peer, &packet, NOW);
     }
 }
+
+/// Alice uses the internet of bob; the hub itself is reached by 198.51.100.9, and whoever it is may ask alice's port 80.
+fn with_exit() -> Filter {
+    let mut filter = filter();
+    let change = Change::default()
+        .by_id(2, 5)
+        .allow(50, "10.9.0.2/32", 17, 80)
+        .subject(1, 0, [0; 3], &[5], &[])
+        .subject(2, 1, [0, 0, 15], &[2], &["10.9.0.2/32", "fd09::2/128"])
+        .by_id(21, 1);
+    apply(&mut filter, change).unwrap();
+    filter
+}
+
+fn header(packet: &[u8]) -> crate::packet::ip::IpHeader {
+    crate::packet::ip::IpHeader::parse(packet).unwrap()
+}
+
+fn admit(filter: &mut Filter, peer: u32, packet: &[u8], now: Millis) -> Result<Onward, DropReason> {
+    filter.admit(peer, packet, now).map(|(onward, _)| onward)
+}
+
+fn check_relayed(filter: &mut Filter, peer: u32, packet: &[u8], now: Millis) -> Result<(), DropReason> {
+    filter.pass_relayed(peer, packet, now).map(|_| ())
+}
+
+const ABROAD: [(&str, &str); 2] = [("10.9.0.2", "198.51.100.1"), ("fd09::2", "2620:fe::fe")];
+
+#[test]
+fn what_goes_to_the_internet_by_an_exit_goes_nowhere_else() {
+    let mut filter = with_exit();
+    for (alice, abroad) in ABROAD {
+        let (there, back) = (udp(alice, 7, abroad, 53), udp(abroad, 53, alice, 7));
+        assert!(!filter.answers_for_internet(ALICE, &header(&back)), "only the exit does");
+        assert!(filter.answers_for_internet(BOB, &header(&back)));
+        assert_eq!(
+            admit(&mut filter, BOB, &back, NOW),
+            Err(DropReason::FilterDenied),
+            "an answer to nothing"
+        );
+        assert_eq!(admit(&mut filter, ALICE, &there, NOW), Ok(Onward::Exit(BOB)));
+        assert_eq!(check_relayed(&mut filter, BOB, &there, NOW), Ok(()));
+        assert_eq!(filter.check(Leg::Out, ALICE, &back, NOW), DENIED, "an answer by another way");
+        assert_eq!(admit(&mut filter, BOB, &back, NOW), Ok(Onward::Back));
+        assert_eq!(check_relayed(&mut filter, ALICE, &back, NOW), Ok(()));
+        let other = udp(abroad, 53, if alice.contains(':') { "fd09::3" } else { "10.9.0.3" }, 7);
+        assert!(!filter.answers_for_internet(BOB, &header(&other)), "to nobody else");
+    }
+    let home = udp("10.9.0.2", 7, "10.9.0.1", 53);
+    assert_eq!(admit(&mut filter, ALICE, &home, NOW), Ok(Onward::Host), "the overlay stays here");
+    filter.remove_peer(BOB);
+    let there = udp("10.9.0.2", 7, "198.51.100.1", 53);
+    assert_eq!(
+        admit(&mut filter, ALICE, &there, NOW),
+        Err(DropReason::NoRoute),
+        "without the exit it goes nowhere"
+    );
+}
+
+#[test]
+fn errors_of_the_exit_come_back_and_flows_from_outside_stay_with_this_host() {
+    let mut filter = with_exit();
+    let there = tcp(ALICE_END, ("198.51.100.1", 443), plain(SYN));
+    assert_eq!(admit(&mut filter, ALICE, &there, NOW), Ok(Onward::Exit(BOB)));
+    assert_eq!(check_relayed(&mut filter, BOB, &there, NOW), Ok(()));
+    let too_big = ip("10.9.0.3", "10.9.0.2", ICMP, &[&[3, 4, 0, 0, 0, 0, 5, 0], &there[..]].concat());
+    assert_eq!(admit(&mut filter, BOB, &too_big, NOW), Ok(Onward::Back), "from the exit itself");
+    assert_eq!(check_relayed(&mut filter, ALICE, &too_big, NOW), Ok(()));
+    assert_eq!(filter.check(Leg::Out, ALICE, &too_big, NOW), DENIED);
+    // Asked from outside, by way of this host, alice answers that way.
+    let (asked, answer) = (udp("198.51.100.8", 9, "10.9.0.2", 80), udp("10.9.0.2", 80, "198.51.100.8", 9));
+    assert_eq!(filter.check(Leg::Out, ALICE, &asked, NOW), Ok(()));
+    assert_eq!(admit(&mut filter, ALICE, &answer, NOW), Ok(Onward::Host));
+}
+
+#[test]
+fn a_change_of_the_exit_moves_live_flows_at_once() {
+    let mut filter = with_exit();
+    let (there, back) = (udp("10.9.0.2", 7, "198.51.100.1", 53), udp("198.51.100.1", 53, "10.9.0.2", 7));
+    admit(&mut filter, ALICE, &there, NOW).unwrap();
+    check_relayed(&mut filter, BOB, &there, NOW).unwrap();
+    let by_host = Change::default().subject(2, 1, [0, 0, 15], &[2], &["10.9.0.2/32", "fd09::2/128"]);
+    apply(&mut filter, by_host).unwrap();
+    assert!(!filter.answers_for_internet(BOB, &header(&back)), "bob is nobody's exit now");
+    assert_eq!(admit(&mut filter, ALICE, &there, NOW), Ok(Onward::Host));
+    assert_eq!(filter.check(Leg::Out, ALICE, &back, NOW), Ok(()));
+    let again =
+        Change::default().subject(2, 1, [0, 0, 15], &[2], &["10.9.0.2/32", "fd09::2/128"]).by_id(21, 1);
+    apply(&mut filter, again).unwrap();
+    assert_eq!(filter.check(Leg::Out, ALICE, &back, NOW), DENIED, "the former way is shut");
+    assert_eq!(admit(&mut filter, ALICE, &there, NOW), Ok(Onward::Exit(BOB)));
+    let unknown = Change::default().subject(2, 1, [0; 3], &[2], &["10.9.0.2/32"]).by_id(21, 9);
+    assert_eq!(apply(&mut filter, unknown), Err(Void), "an exit that is nobody");
+}
