@@ -303,6 +303,37 @@ mod tests {
         assert!(fast.v4.is_vacant() && fast.v6.is_vacant());
     }
 
+    /// One dense corner after the other, so that a fork widens where those below it are wide already.
+    #[test]
+    fn forks_widen_and_narrow() {
+        let mut random = Random(11);
+        let (mut fast, mut slow) = (AllowedIps::new(), TableByLength::default());
+        let mut known: Vec<Prefix> = Vec::new();
+        for corner in 0..64u8 {
+            for _ in 0..500 {
+                let noise = random.next() as u32 & 0x03ff_ffff;
+                let address = Address::v4((u32::from(corner) << 26 | noise).to_be_bytes());
+                let prefix = Prefix::new(address, 4 + random.below(29) as u32).unwrap();
+                known.push(prefix);
+                fast.insert(prefix, u32::from(corner));
+                slow.0.insert(TableByLength::key(prefix), u32::from(corner));
+            }
+            for prefix in &known[known.len() - 500..] {
+                assert_eq!(fast.lookup(prefix.address()), slow.lookup(prefix.address()), "{prefix:?}");
+            }
+        }
+        assert!(fast.v4.slots() < 4 * slow.0.len(), "{} slots", fast.v4.slots());
+        for (index, &prefix) in known.iter().enumerate() {
+            if let Some(owner) = slow.0.remove(&TableByLength::key(prefix)) {
+                assert!(fast.remove(prefix, owner));
+            }
+            let address = known[random.below(known.len())].address();
+            assert_eq!(fast.lookup(address), slow.lookup(address), "{address:?}");
+            assert!(fast.v4.slots() <= 16 * slow.0.len().max(4), "{} slots at {index}", fast.v4.slots());
+        }
+        assert!(fast.v4.is_vacant());
+    }
+
     #[test]
     fn removal_leaves_no_nodes_behind() {
         let mut random = Random(7);
