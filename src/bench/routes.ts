@@ -3,6 +3,9 @@
 // Destinations are drawn evenly from all prefixes, which is the worst there is: real traffic goes where it went before, and
 // finds that in the caches. Two figures: addresses looked up together, as the core does for the frames of a batch, and one by
 // one, each by a call of its own, as each received packet asks for its sender.
+//
+// A batch takes less than 0.1 ms, so that of several turns most are without whatever else the machine does. Tables of all
+// sizes stand side by side and are asked in turn; what counts is the least time of each batch.
 
 import { type CompiledCore, Core, compile, LOOKUP_MOST, NO_PEER } from 'wireguard-wasm';
 import { type Progress, spread, warmUp } from './repeat.ts';
@@ -22,17 +25,19 @@ export interface RoutesResult {
   /** Lookups of one measurement. */
   readonly lookups: number;
   readonly rows: readonly RoutesRow[];
-  /** The median at the most prefixes to that at the fewest. */
+  /** The least at the most prefixes to that at the fewest. */
   readonly ratio: number;
 }
 
 export interface RoutesRow {
   readonly prefixes: number;
-  /** Of a lookup among many. */
+  /** Of a lookup among many, each batch in its fastest turn. */
+  readonly leastNs: number;
+  /** The same, whole turns. */
   readonly ns: Spread;
-  /** Of a lookup by itself, less what its call takes in an empty table. */
+  /** Of a lookup by itself, less the least that its call takes in an empty table. */
   readonly aloneNs: Spread;
-  /** Giving a new prefix to a peer, the call included; all those that this row has more than the one before. */
+  /** Giving a new prefix to a peer, the call included. */
   readonly insertNs: number;
   /** Taking a prefix from one peer and giving it to another, in two calls. */
   readonly moveNs: number;
@@ -52,36 +57,69 @@ interface Prefix {
   readonly length: number;
 }
 
+/** A table of one size, and what was measured of it. */
+interface Table {
+  readonly core: Core;
+  readonly batches: readonly Batch[];
+  /** Of each batch, nanoseconds of its fastest turn. */
+  readonly least: number[];
+  /** Of each turn, nanoseconds of a lookup. */
+  readonly turns: number[];
+  readonly alone: number[];
+  readonly row: Pick<RoutesRow, 'prefixes' | 'insertNs' | 'moveNs' | 'bytesPerPrefix'>;
+}
+
 export function measureRoutes(settings: RoutesSettings, progress: Progress): RoutesResult {
   const { rounds, counts, lookups } = settings;
   const module = compile();
-  const [core, empty] = [coreWithPeers(module, PEERS), coreWithPeers(module, 0)];
+  const empty = coreWithPeers(module, 0);
+  const tables = counts.map((count, index) => {
+    progress(index, counts.length + rounds, `${count.toLocaleString('en')} prefixes`);
+    return tableOf(module, count, settings);
+  });
+  let callNs = Number.POSITIVE_INFINITY;
+  for (let round = 0; round <= rounds; round++) {
+    progress(counts.length + round, counts.length + rounds, `round ${round} of ${rounds}`);
+    for (const table of tables) {
+      callNs = Math.min(callNs, turn(table, empty, lookups, round > 0)); // the first warms up
+    }
+  }
+  const rows = tables.map(({ row, least, turns, alone }): RoutesRow => {
+    const leastNs = least.reduce((sum, ns) => sum + ns, 0) / lookups;
+    return { ...row, leastNs, ns: spread(turns), aloneNs: spread(alone.map((ns) => ns - callNs)) };
+  });
+  const leasts = rows.map((row) => row.leastNs);
+  return { rounds, lookups, rows, ratio: (leasts.at(-1) ?? Number.NaN) / (leasts[0] ?? Number.NaN) };
+}
+
+/** A core of its own with `count` prefixes, the same as any other table begins with, and what it takes to have and move them. */
+function tableOf(module: CompiledCore, count: number, settings: RoutesSettings): Table {
+  const core = coreWithPeers(module, PEERS);
   const random = new Random(0x9e3779b9);
   const prefixes: Prefix[] = [];
   const memoryBefore = core.memory.buffer.byteLength;
-  const rows = counts.map((count, index): RoutesRow => {
-    progress(index, counts.length, `${count.toLocaleString('en')} prefixes`);
-    const insertNs = load(core, prefixes, count, random);
-    if (index === 0) warm(core, prefixes, random, settings.warmMs);
-    const samples = Array.from({ length: rounds + 1 }, () => drawn(prefixes, lookups, random));
-    const times = samples.map(
-      (batches) => batches.reduce((sum, batch) => sum + togetherNs(core, batch), 0) / lookups,
-    );
-    const alone = samples.map(([batch]) =>
-      batch === undefined ? Number.NaN : aloneNs(core, batch) - aloneNs(empty, batch),
-    );
-    const grown = core.memory.buffer.byteLength - memoryBefore;
-    return {
-      prefixes: count,
-      ns: spread(times.slice(1)), // the first round warms up
-      aloneNs: spread(alone.slice(1)),
-      insertNs,
-      moveNs: move(core, prefixes),
-      bytesPerPrefix: count < 10_000 ? null : grown / count,
-    };
+  const insertNs = load(core, prefixes, count, random);
+  const bytesPerPrefix = count < 10_000 ? null : (core.memory.buffer.byteLength - memoryBefore) / count;
+  warm(core, prefixes, random, settings.warmMs);
+  const batches = drawn(prefixes, settings.lookups, random);
+  const row = { prefixes: count, insertNs, moveNs: move(core, prefixes), bytesPerPrefix };
+  return { core, batches, least: batches.map(() => Number.POSITIVE_INFINITY), turns: [], alone: [], row };
+}
+
+/** Returns what a lookup by itself takes in the empty table. */
+function turn(table: Table, empty: Core, lookups: number, counts: boolean): number {
+  const { core, batches, least, turns, alone } = table;
+  const times = batches.map((batch) => togetherNs(core, batch));
+  const [batch] = batches;
+  if (batch === undefined) return Number.NaN;
+  const [aloneTime, callNs] = [aloneNs(core, batch), aloneNs(empty, batch)];
+  if (!counts) return callNs;
+  times.forEach((ns, index) => {
+    least[index] = Math.min(least[index] ?? ns, ns);
   });
-  const medians = rows.map((row) => row.ns.median);
-  return { rounds, lookups, rows, ratio: (medians.at(-1) ?? Number.NaN) / (medians[0] ?? Number.NaN) };
+  turns.push(times.reduce((sum, ns) => sum + ns, 0) / lookups);
+  alone.push(aloneTime);
+  return callNs;
 }
 
 function coreWithPeers(module: CompiledCore, count: number): Core {

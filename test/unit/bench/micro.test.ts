@@ -58,7 +58,14 @@ test('bench routes has a row for each size, and finds a peer for every address',
   const result = measureRoutes({ rounds: 1, counts: [10, 300], lookups: 500, warmMs: 0 }, () => undefined);
   expect(result).toMatchObject({ rounds: 1, lookups: 500, ratio: positive });
   expect(result.rows).toMatchObject([
-    { prefixes: 10, ns: spread, insertNs: positive, moveNs: positive, bytesPerPrefix: null },
+    {
+      prefixes: 10,
+      leastNs: positive,
+      ns: spread,
+      insertNs: positive,
+      moveNs: positive,
+      bytesPerPrefix: null,
+    },
     { prefixes: 300, ns: spread },
   ]);
 });
