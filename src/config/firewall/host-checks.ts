@@ -39,14 +39,6 @@ class HostChecks {
 
   run(): void {
     const { host, nat, process = [] } = this.#draft.section;
-    if (host?.mirror === 'on' && host.backend?.startsWith('iptables') === true) {
-      this.#add(
-        'ERR_CONFIG_UNSUPPORTED',
-        ['firewall', 'host', 'mirror'],
-        'the mirror is of sets, which iptables has not',
-        'write backend: nft, or mirror: off',
-      );
-    }
     for (const [i, { from, port }] of (host?.inbound ?? []).entries()) {
       const path = ['firewall', 'host', 'inbound', i];
       this.#checkSources(from, [...path, 'from']);
