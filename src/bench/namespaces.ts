@@ -60,6 +60,7 @@ export function startInNamespaces(command: readonly string[], input: string): Li
     env: {
       PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`,
       TMPDIR: '/run/tmp',
+      RINGFENCE_STATE_DIR: '/run/ringfence-state',
       RINGFENCE_TEST_NAMESPACE: '1',
     },
   });
