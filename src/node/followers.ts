@@ -35,7 +35,10 @@ export interface FollowersNode {
 interface Follower {
   readonly peer: number;
   readonly asker: Asker;
-  missed: number;
+  /** Whether what comes out of the core's log now was logged for this one, and not before it was there. */
+  hasBegun: boolean;
+  /** Nothing before the first packet: what the core left out until then was left out for others. */
+  missed: number | undefined;
 }
 
 export class Followers implements Disposable {
@@ -46,7 +49,7 @@ export class Followers implements Disposable {
   readonly #followers = new Set<Follower>();
   readonly #stopped = new AbortController();
   #polling: NodeJS.Timeout | undefined;
-  #isPolling = false;
+  #reading: Promise<void> | undefined;
 
   constructor(device: Device, node: FollowersNode, log: Log) {
     this.#device = device;
@@ -68,11 +71,11 @@ export class Followers implements Disposable {
     if (this.#followers.size === 0) return;
     const toWall = Date.now() - nowMs;
     for (const entry of log) {
-      const followers = [...this.#followers].filter(({ peer }) => peer === entry.peer);
+      const followers = [...this.#followers].filter(({ peer, hasBegun }) => hasBegun && peer === entry.peer);
       if (followers.length === 0) continue;
       const packet = this.#describe(entry, toWall);
       for (const follower of followers) {
-        follower.missed += entry.skipped;
+        follower.missed = follower.missed === undefined ? 0 : follower.missed + entry.skipped;
         if (!follower.asker.tell(packet)) follower.missed++;
       }
     }
@@ -93,19 +96,21 @@ export class Followers implements Disposable {
     if (this.#followers.size >= MOST_FOLLOWERS) {
       throw new NodeError('ERR_NODE_BUSY', `${MOST_FOLLOWERS} others follow peers of this node`);
     }
-    const follower: Follower = { peer, asker, missed: 0 };
+    const follower: Follower = { peer, asker, hasBegun: false, missed: undefined };
     this.#followers.add(follower);
-    this.#polling ??= setInterval(() => void this.#poll(), POLL_MS);
+    this.#polling ??= setInterval(() => void this.#readLog(), POLL_MS);
     try {
-      await this.#poll();
+      await this.#readLog(); // this may have been under way before we came
+      await this.#readLog();
+      follower.hasBegun = true;
       asker.tell('begun');
       await delayUnless(seconds * 1000, AbortSignal.any([asker.gone, this.#stopped.signal]));
-      await this.#poll();
+      await this.#readLog();
     } finally {
       this.#followers.delete(follower);
       await this.#leave();
     }
-    return { missed: follower.missed };
+    return { missed: follower.missed ?? 0 };
   }
 
   /** The last one to leave has the core log nobody's packets any more. */
@@ -116,16 +121,20 @@ export class Followers implements Disposable {
     await this.#device.follow([]);
   }
 
-  async #poll(): Promise<void> {
-    if (this.#isPolling) return;
-    this.#isPolling = true;
+  /** Once at a time; whoever asks meanwhile waits for the same. */
+  #readLog(): Promise<void> {
+    this.#reading ??= this.#ask().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  async #ask(): Promise<void> {
     try {
       const packets = await this.#device.follow(new Set([...this.#followers].map(({ peer }) => peer)));
       if (packets !== undefined) this.#node.onPackets(packets);
     } catch (error) {
       this.#log.warn(`packets could not be followed: ${messageOf(error)}`);
-    } finally {
-      this.#isPolling = false;
     }
   }
 
