@@ -3,6 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { HostBackend } from '../../src/policy/host.ts';
+import { Capture, captureObstacle } from '../support/capture.ts';
 import { until } from '../support/deadline.ts';
 import {
   at,
@@ -102,6 +103,33 @@ export function overlayCases(backend: HostBackend): void {
       expect(await knock()).toEqual({ error: 'silence' });
       expect(await outside.knock('tcp', at(WAN, 1, 4), 13669)).toMatchObject({ by: 'node' });
     });
+
+    test.skipIf(captureObstacle)(
+      'TCP through the tunnel agrees on segments that fit, both ways',
+      async () => {
+        await net.node.ipBatch('link set rf0 mtu 1420');
+        const nat = { masquerade: [{ from: 'overlay', out: 'non-overlay' }] };
+        for (const { mss, fits } of [
+          { mss: 'auto', fits: true },
+          { mss: 'off', fits: false },
+        ]) {
+          await rules.update({ host: {}, nat, mss });
+          const filter = 'tcp port 80';
+          await using asked = await Capture.start(net.outside, 'eth0', { filter });
+          await using answered = await Capture.start(net.alice, 'eth0', { filter });
+          for (const version of VERSIONS) {
+            // What the tunnel takes, and what the wires at both ends do, without the headers of IP and TCP.
+            const headers = version === 4 ? 40 : 60;
+            const agreed = (fits ? 1420 : 1500) - headers;
+            expect(await alice.knock('tcp', at(WAN, 9, version), 80)).toMatchObject({ by: 'outside' });
+            const ip = version === 4 ? 'IP' : 'IP6';
+            await asked.packet(new RegExp(`${ip} .*Flags \\[S\\], .*mss ${agreed},`), 5_000);
+            await answered.packet(new RegExp(`${ip} .*Flags \\[S\\.\\], .*mss ${agreed},`), 5_000);
+          }
+        }
+        await net.node.ipBatch('link set rf0 mtu 1500');
+      },
+    );
 
     test('overlay addresses from elsewhere are dropped, also above an accept of all', async () => {
       await net.node.exec('nft', ['-f', '-'], {
