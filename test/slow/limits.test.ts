@@ -49,7 +49,8 @@ test('a rate holds for ten seconds, each way at once, in IPv4 and IPv6', { timeo
     const passed = Number(after[way].bytes) - Number(before[way].bytes);
     const rate = passed / received.seconds / 5e6;
     expect(rate, way).toBeLessThan(1.03);
-    expect(rate, way).toBeGreaterThan(0.6);
+    // Two streams against each other, whose acknowledgements wait in the queue of the other: not all of the rate is theirs.
+    expect(rate, way).toBeGreaterThan(0.4);
   }
 });
 
