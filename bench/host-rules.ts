@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { openTun } from 'node-tuntap2';
-import { loadDocument } from '../src/config/load.ts';
+import { loadConfig } from '../src/config/load.ts';
 import type { NodeConfig } from '../src/config/schema.ts';
 import { HostFirewall } from '../src/firewall/host-firewall.ts';
 import { renderNft } from '../src/firewall/render-nft.ts';
@@ -48,7 +48,7 @@ firewall:
 peers:
 ${rows.join('')}`,
   );
-  return loadDocument(file);
+  return loadConfig(file);
 }
 
 const keys = Array.from({ length: peers + 1 }, () => randomBytes(32).toString('base64'));

@@ -1,7 +1,7 @@
 // `ringfence dns corefile FILE`: the names of a policy for CoreDNS, which answers them in place of the node.
 
 import type { Command } from 'commander';
-import { loadDocument } from '../config/load.ts';
+import { loadConfig } from '../config/load.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import { reloadCoreDns } from '../dns/coredns.ts';
 import { type RenderedCorefile, renderCorefile } from '../dns/corefile.ts';
@@ -28,7 +28,7 @@ export function registerDns(program: Command): void {
     .argument('<file>', 'the configuration, such as ringfence.yaml')
     .option('--write', 'put it where firewall.dns.corefile says, and have CoreDNS take it')
     .action(async (file: string, { write }: { write?: boolean }) => {
-      const config = loadDocument(file);
+      const config = loadConfig(file);
       if (config.firewall === null || config.firewall.names === null) throw missing(config, 'firewall.dns');
       const { policy, names } = config.firewall;
       const rendered = renderCorefile(policy, names, hostAddresses());

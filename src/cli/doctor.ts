@@ -1,7 +1,7 @@
 // `ringfence doctor [FILE]`: what on this host is in the way, and what to type.
 
 import type { Command } from 'commander';
-import { loadDocument } from '../config/load.ts';
+import { loadConfig } from '../config/load.ts';
 import { examineHost, type Finding } from '../firewall/doctor.ts';
 import { hostFacts } from '../node/host-facts.ts';
 import { examineInstallation, placesOfHost } from './installation.ts';
@@ -19,7 +19,7 @@ export function registerDoctor(program: Command): void {
 }
 
 async function doctor(file: string | undefined, { json }: { json?: boolean }): Promise<void> {
-  const config = file === undefined ? null : loadDocument(file);
+  const config = file === undefined ? null : loadConfig(file);
   const policy = config?.firewall?.host ?? null;
   const findings = [
     ...examineInstallation(placesOfHost(), config),

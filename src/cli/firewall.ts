@@ -2,7 +2,7 @@
 
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
-import { loadDocument } from '../config/load.ts';
+import { loadConfig } from '../config/load.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import { runDirectory } from '../control/node-socket.ts';
 import { RingfenceError, UsageError } from '../errors.ts';
@@ -72,7 +72,7 @@ function show(file: string, backend: string): void {
 /** What cannot be said there is told apart, too: the text goes into a file. */
 function showElsewhere(file: string, backend: 'pf' | 'windows'): void {
   const { policy, facts } = optionsOf(file);
-  const networks = loadDocument(file).firewall?.policy.networks ?? [];
+  const networks = loadConfig(file).firewall?.policy.networks ?? [];
   const render = backend === 'pf' ? renderPf : renderWindows;
   const { text, missing } = render(policy, facts, networks);
   process.stdout.write(text);
@@ -128,7 +128,7 @@ async function diff(file: string): Promise<void> {
 }
 
 function optionsOf(file: string): HostFirewallOptions {
-  const config: NodeConfig = loadDocument(file);
+  const config: NodeConfig = loadConfig(file);
   const policy = config.firewall?.host;
   if (policy === null || policy === undefined) {
     throw new UsageError('ERR_USAGE', `${file} says nothing of the host's rules`, {

@@ -1,6 +1,6 @@
 // The policy of a file, for commands that only explain it, on the host where they run.
 
-import { loadDocument } from '../config/load.ts';
+import { loadConfig } from '../config/load.ts';
 import { quote } from '../config/quote.ts';
 import { UsageError } from '../errors.ts';
 import { hostAddresses } from '../node/host-addresses.ts';
@@ -16,7 +16,7 @@ export interface OpenedPolicy {
 
 /** @throws ConfigError; UsageError `ERR_USAGE` for a file without a policy */
 export function openPolicy(file: string): OpenedPolicy {
-  const { firewall } = loadDocument(file);
+  const { firewall } = loadConfig(file);
   if (firewall === null) {
     throw new UsageError(
       'ERR_USAGE',

@@ -47,9 +47,6 @@ export function loadConfig(file: string): NodeConfig {
   return config;
 }
 
-/** For who only explains what a file says. This version enforces all that it reads, so that is the same. */
-export const loadDocument = loadConfig;
-
 function readDraft(text: string, report: Report): Draft {
   const root = withIncluded(parseTree(text, report), report);
   const map = asMap(report, root, [], fileKeys);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generatePrivateKey, publicKeyOf, renderPublicKey } from '../../../src/config/key.ts';
 import { writeKeyFile } from '../../../src/config/key-file.ts';
-import { loadConfig, loadDocument } from '../../../src/config/load.ts';
+import { loadConfig } from '../../../src/config/load.ts';
 import type { NodeConfig } from '../../../src/config/schema.ts';
 import { ConfigError } from '../../../src/errors.ts';
 
@@ -24,12 +24,6 @@ export class ConfigFolder implements Disposable {
   load(text: string | Uint8Array): NodeConfig {
     writeFileSync(this.file, text);
     return loadConfig(this.file);
-  }
-
-  /** As `load`, with what this version does not enforce. */
-  document(text: string | Uint8Array): NodeConfig {
-    writeFileSync(this.file, text);
-    return loadDocument(this.file);
   }
 
   /** The problems of a text as they are printed, without the name of the file: `LINE:COLUMN: path: message (CODE)`. */

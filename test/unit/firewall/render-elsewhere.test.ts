@@ -7,7 +7,7 @@ import { ConfigFolder } from '../config/files.ts';
 
 function configOf(section: string) {
   using folder = new ConfigFolder();
-  const config = folder.document(`
+  const config = folder.load(`
 interface: {name: rf0, private_key_file: rf0.key, addresses: [10.9.0.1/24, "fd09::1/64"], listen_port: 51820}
 peers:
   alice: {public_key: RTYkjKW1a29KcKrOYB/N+Pu1poawQM0w+YF/RA0n+XQ=, addresses: [10.9.0.2, "fd09::2"], routes: [10.5.0.0/24]}
