@@ -14,25 +14,26 @@
 // A change of one peer changes elements, and at most a chain of its own (ruleset.ts).
 
 import { renderIp } from '../address/ip.ts';
-import { comparePrefixes, contains, type IpPrefix, isExitRoute } from '../address/prefix.ts';
+import type { IpPrefix } from '../address/prefix.ts';
 import { ICMP, ICMPV6 } from '../address/traffic.ts';
 import type { Compilation } from '../policy/compile.ts';
-import {
-  type CompiledPolicy,
-  type CompiledRule,
-  type CompiledSubject,
-  OUTSIDE,
-  SELF,
-} from '../policy/compiled.ts';
-import { subtractPrefixes } from '../policy/subtract.ts';
+import type { CompiledRule, CompiledSubject } from '../policy/compiled.ts';
 import { reducePrefixes, VERSIONS, type Version } from './facts.ts';
-import { fnv1a } from './fnv.ts';
+import {
+  answerTypes,
+  groupsOf,
+  hasTypes,
+  isDeny,
+  MIRROR_COUNTER,
+  MirroredPolicy,
+  type Owned,
+  type PeerClass,
+} from './mirror.ts';
 import { FAMILY, oneOf } from './render-nft-parts.ts';
 import { isHost, renderNetwork } from './rule.ts';
 import type { NftChain, NftSet } from './ruleset.ts';
 
-const COUNTER = 'rf_policy';
-const DROP = `counter name "${COUNTER}" drop`;
+const DROP = `counter name "${MIRROR_COUNTER}" drop`;
 /** A row with so many ports at most becomes elements of a set; with more, a rule. */
 const MOST_ELEMENTS = 64;
 
@@ -48,34 +49,11 @@ interface Direction {
 const THERE: Direction = { suffix: '', source: 'saddr', destination: 'daddr', port: 'dport' };
 const BACK: Direction = { suffix: '/back', source: 'daddr', destination: 'saddr', port: 'sport' };
 
-/** Types of ICMP that ask, and what conntrack takes for their answers (net/netfilter/nf_conntrack_proto_icmp.c, …v6.c). */
-const ANSWERS: Readonly<Record<number, ReadonlyMap<number, number>>> = {
-  [ICMP]: new Map([
-    [8, 0],
-    [13, 14],
-    [15, 16],
-    [17, 18],
-  ]),
-  [ICMPV6]: new Map([
-    [128, 129],
-    [139, 140],
-  ]),
-};
-
 /** What a mirror consists of, beside the rest of the table. */
 export interface Mirror {
   readonly counters: readonly string[];
   readonly sets: readonly NftSet[];
   readonly chains: readonly NftChain[];
-}
-
-/** What peers with the same profile and networks have in common: chains of their own. */
-interface Class {
-  readonly name: string;
-  readonly rules: readonly CompiledRule[];
-  /** One of them. */
-  readonly subject: CompiledSubject;
-  readonly hasInternet: boolean;
 }
 
 /** The mirror of a policy, for the tunnel of this name. */
@@ -84,35 +62,19 @@ export function renderMirror(compilation: Compilation, tunnel: string): Mirror {
 }
 
 class MirrorRenderer {
-  readonly #policy: CompiledPolicy;
+  readonly #policy: MirroredPolicy;
   readonly #tunnel: string;
-  /** Ways to the internet, and the subjects that are peers with one: what comes from there through its tunnel is the peer's. */
-  readonly #exits: readonly Owned[];
-  /** Whether any rule asks if an address is a peer's. */
-  readonly #needsPeers: boolean;
   readonly #sets = new Map<string, Elements>();
   readonly #chains: NftChain[] = [];
-  readonly #classes = new Map<string, Class>();
 
-  constructor({ policy, model }: Compilation, tunnel: string) {
-    this.#policy = policy;
+  constructor(compilation: Compilation, tunnel: string) {
+    this.#policy = new MirroredPolicy(compilation);
     this.#tunnel = tunnel;
-    this.#exits = model.peers.flatMap(({ name, routes }) =>
-      routes
-        .filter(isExitRoute)
-        .map((prefix): Owned => ({ prefix, owner: policy.peers.get(name)?.subject ?? OUTSIDE })),
-    );
-    this.#needsPeers =
-      [...policy.networks.values()].some(({ isStrict }) => isStrict) ||
-      [...policy.subjects.values()].some(({ reachesPeers }) => reachesPeers !== null);
   }
 
   render(): Mirror {
-    const { subjects, notInternet } = this.#policy;
-    const chains = new Map<string, string>();
-    for (const [name, subject] of subjects) {
-      if (name !== SELF && name !== OUTSIDE) chains.set(name, this.#addSubject(name, subject));
-    }
+    const { subjects, notInternet, self, outside } = this.#policy;
+    const chains = new Map(subjects.map(([name, subject]) => [name, this.#addSubject(name, subject)]));
     this.#addOwners(chains);
     for (const version of VERSIONS) {
       this.#add(
@@ -122,17 +84,17 @@ class MirrorRenderer {
       );
     }
     // Last, for what is in the sets is known now.
-    for (const one of this.#classes.values()) this.#addClass(one);
-    this.#addBoth('rf_self', (way) => [...this.#lines(this.#rulesOf(subjects.get(SELF)), way), DROP], false);
-    const outside = this.#withoutReach(this.#rulesOf(subjects.get(OUTSIDE)));
+    for (const one of this.#policy.classes) this.#addClass(one);
+    this.#addBoth('rf_self', (way) => [...this.#lines(self, way), DROP], false);
+    const rest = this.#withoutReach(outside);
     this.#addBoth(
       'rf_outside',
-      (way) => [...this.#reachLookups(way), ...this.#lines(outside, way), DROP],
+      (way) => [...this.#reachLookups(way), ...this.#lines(rest, way), DROP],
       false,
     );
     this.#addBase();
     return {
-      counters: [COUNTER],
+      counters: [MIRROR_COUNTER],
       sets: [...this.#sets].map(([name, { frame, elements }]) => ({
         name,
         ...frame,
@@ -145,18 +107,12 @@ class MirrorRenderer {
   /** Puts what is a subject's alone into sets and chains. Returns the chain that its flows go to. */
   #addSubject(name: string, subject: CompiledSubject): string {
     if (!subject.isPeer) {
-      const rules = this.#rulesOf(subject);
+      const rules = this.#policy.rulesOf(subject);
       return this.#addBoth(chainName(name), (way) => [...this.#lines(rules, way), DROP], true);
     }
-    const isOwn = (set: string): boolean => set === name || set.startsWith(`${name}/`);
-    const own = this.#rulesOf(subject, isOwn);
-    const kind = this.#classOf(
-      subject,
-      subject.ruleSets.filter((set) => !isOwn(set)),
-      own.some(isAllInternet),
-    );
-    const sources = this.#sourcesOf(name, subject);
-    const rest = own.filter((rule) => !isAllInternet(rule) && !this.#addElements(rule, sources));
+    const { own, kind } = this.#policy.partsOf(name, subject);
+    const sources = this.#policy.sourcesOf(name, subject);
+    const rest = own.filter((rule) => !this.#addElements(rule, sources));
     this.#addMember(subject);
     if (rest.length === 0) return kind.name;
     return this.#addBoth(
@@ -172,16 +128,6 @@ class MirrorRenderer {
       ],
       true,
     );
-  }
-
-  #rulesOf(subject: CompiledSubject | undefined, isWanted = (_set: string): boolean => true): CompiledRule[] {
-    return (subject?.ruleSets ?? []).filter(isWanted).flatMap((set) => this.#policy.ruleSets.get(set) ?? []);
-  }
-
-  /** The sources of a peer, where they are addresses, which sets are keyed by; null where there are networks behind it. */
-  #sourcesOf(name: string, { addresses, behind }: CompiledSubject): readonly IpPrefix[] | null {
-    const all = [...addresses, ...behind];
-    return all.every(isHost) && this.#exits.every(({ owner }) => owner !== name) ? all : null;
   }
 
   /** Whether a row says no more than who, to whom, and which ports, and so has become elements. */
@@ -222,26 +168,7 @@ class MirrorRenderer {
     });
   }
 
-  #classOf(subject: CompiledSubject, shared: readonly string[], hasExit: boolean): Class {
-    const { networks, reachesMembers, reachesPeers, reachesNode, internet } = subject;
-    const hasInternet = internet !== null || hasExit;
-    const key = JSON.stringify([
-      shared,
-      networks,
-      [reachesMembers, reachesPeers !== null, reachesNode !== null, hasInternet],
-    ]);
-    const known = this.#classes.get(key);
-    if (known !== undefined) return known;
-    const names = new Set([...this.#classes.values()].map(({ name }) => name));
-    let name = `rf_class_${fnv1a(key).toString(16)}`;
-    while (names.has(name)) name += '_';
-    const rules = this.#rulesOf(subject, (set) => shared.includes(set));
-    const made = { name, rules, subject, hasInternet };
-    this.#classes.set(key, made);
-    return made;
-  }
-
-  #addClass({ name, rules, subject, hasInternet }: Class): void {
+  #addClass({ name, rules, subject, hasInternet }: PeerClass): void {
     this.#addBoth(
       `${name}_deny`,
       (way) => [...this.#lines(rules.filter(isDeny), way), ...this.#isolation(subject, way)],
@@ -270,20 +197,16 @@ class MirrorRenderer {
       if (!isHost({ address, length })) continue;
       const { version } = address;
       const add = (set: string): void => this.#add(set, setOf(addressType(version)), [renderIp(address)]);
-      if (this.#needsPeers) add(`rf_peers${version}`);
+      if (this.#policy.needsPeers) add(`rf_peers${version}`);
       for (const network of networks) {
         add(membersSet(network, version));
-        if (this.#isStrict(network)) add(`rf_strict${version}`);
+        if (this.#policy.isStrict(network)) add(`rf_strict${version}`);
       }
     }
   }
 
-  #isStrict(network: string): boolean {
-    return this.#policy.networks.get(network)?.isStrict === true;
-  }
-
   #isolation({ networks }: CompiledSubject, { destination }: Direction): string[] {
-    const own = networks.filter((network) => this.#isStrict(network));
+    const own = networks.filter((network) => this.#policy.isStrict(network));
     return VERSIONS.flatMap((version) => {
       const object = `${FAMILY[version]} ${destination}`;
       if (own.length === 0) return this.#has(`rf_strict${version}`, (set) => `${object} @${set} ${DROP}`);
@@ -312,18 +235,15 @@ class MirrorRenderer {
 
   /** Whose each address is, and to which chain that leads. */
   #addOwners(chains: ReadonlyMap<string, string>): void {
-    const owned = [...chains.keys()].flatMap((owner) => {
-      const { addresses = [], behind = [] } = this.#policy.subjects.get(owner) ?? {};
-      return [...addresses, ...behind].map((prefix): Owned => ({ prefix, owner }));
-    });
     const add = (map: string, isInterval: boolean, { prefix, owner }: Owned): void => {
       const { version } = prefix.address;
       const frame: Frame = { kind: 'map', type: `${addressType(version)} : verdict`, isInterval };
       this.#add(`${map}${version}`, frame, [`${renderNetwork(prefix)} : goto ${chains.get(owner) ?? ''}`]);
     };
-    for (const one of owned.filter(({ prefix }) => isHost(prefix))) add('rf_who', false, one);
-    for (const one of disjoint(owned.filter(({ prefix }) => !isHost(prefix)))) add('rf_net', true, one);
-    for (const one of disjoint(this.#exits)) add('rf_exit', true, one);
+    const { hosts, networks, exits } = this.#policy.owners();
+    for (const one of hosts) add('rf_who', false, one);
+    for (const one of networks) add('rf_net', true, one);
+    for (const one of exits) add('rf_exit', true, one);
   }
 
   #addBase(): void {
@@ -385,13 +305,10 @@ class MirrorRenderer {
 
   /** Rules as lines of nft: those that differ in their destination only share one. */
   #lines(rules: readonly CompiledRule[], way: Direction): string[] {
-    const groups = Map.groupBy(rules, ({ action, from, protocol, ports }) =>
-      JSON.stringify([action, from === undefined ? null : renderNetwork(from), protocol, ports]),
-    );
-    return [...groups.values()].flatMap((group) => {
+    return groupsOf(rules).flatMap((group) => {
       const [rule] = group;
-      const traffic = rule === undefined ? null : trafficMatch(rule, way);
-      if (rule === undefined || traffic === null) return [];
+      const traffic = trafficMatch(rule, way);
+      if (traffic === null) return [];
       const verdict = isDeny(rule) ? DROP : 'accept';
       return this.#ends(group, rule.from ?? null, way).map((ends) =>
         [ends, traffic, verdict].filter((part) => part !== '').join(' '),
@@ -442,12 +359,6 @@ class MirrorRenderer {
   }
 }
 
-/** A network, and the subject that has it. */
-interface Owned {
-  readonly prefix: IpPrefix;
-  readonly owner: string;
-}
-
 type Frame = Omit<NftSet, 'name' | 'elements'>;
 
 /** A set that is still being filled. */
@@ -478,35 +389,27 @@ function chainName(subject: string): string {
   return `rf_${subject.replace('peers/', 'peer_').replace('sites/', 'site_')}`;
 }
 
-function isDeny({ action }: CompiledRule): boolean {
-  return action === 'deny';
-}
-
-/** Whether all a rule says is that the internet is allowed, as a profile says it. */
-function isAllInternet({ action, to, from, protocol }: CompiledRule): boolean {
-  return action === 'allow' && to === 'internet' && from === undefined && protocol === undefined;
-}
-
 /** Protocols with ports, as elements; empty for any traffic; null where a rule says something else than this. */
-function portElements({ action, from, protocol, ports }: CompiledRule): readonly string[] | null {
+function portElements(rule: CompiledRule): readonly string[] | null {
+  const { action, from, protocol, ports } = rule;
   if (action === 'deny' || from !== undefined) return null;
   if (protocol === undefined) return [];
-  if (ports === undefined || protocol in ANSWERS) return null;
+  if (ports === undefined || hasTypes(rule)) return null;
   const [first, last] = ports;
   if (last - first >= MOST_ELEMENTS) return null;
   return Array.from({ length: last - first + 1 }, (_, i) => `${protocol} . ${first + i}`);
 }
 
 /** The match of protocol and ports; empty for any, null where no answer can be of this. */
-function trafficMatch({ protocol, ports }: CompiledRule, { port, suffix }: Direction): string | null {
+function trafficMatch(rule: CompiledRule, { port, suffix }: Direction): string | null {
+  const { protocol, ports } = rule;
   if (protocol === undefined) return '';
   const match = `meta l4proto ${protocol}`;
   if (ports === undefined) return match;
   const [first, last] = ports;
-  const answers = ANSWERS[protocol];
-  if (answers === undefined) return `${match} th ${port} ${first === last ? first : `${first}-${last}`}`;
+  if (!hasTypes(rule)) return `${match} th ${port} ${first === last ? first : `${first}-${last}`}`;
   if (suffix === '') return `${match} @th,0,8 ${first === last ? first : `${first}-${Math.min(last, 255)}`}`;
-  const types = [...answers].filter(([type]) => first <= type && type <= last).map(([, answer]) => answer);
+  const types = answerTypes(rule);
   return types.length === 0 ? null : `${match} @th,0,8 ${oneOf(types.map(String))}`;
 }
 
@@ -519,21 +422,4 @@ function networkMatch(field: Direction['source'], networks: readonly IpPrefix[])
 
 function internetMatch(version: Version, { destination }: Direction): string {
   return `${FAMILY[version]} ${destination} != @rf_special${version} fib ${destination} type != local`;
-}
-
-/** The same owners by networks that do not overlap: each without those inside it. */
-function disjoint(owned: readonly Owned[]): Owned[] {
-  const inside: { readonly owned: Owned; readonly prefixes: IpPrefix[] }[] = [];
-  const open: (typeof inside)[number][] = [];
-  for (const one of owned.toSorted((a, b) => comparePrefixes(a.prefix, b.prefix))) {
-    while (open.length > 0 && !contains(open.at(-1)?.owned.prefix ?? one.prefix, one.prefix.address))
-      open.pop();
-    open.at(-1)?.prefixes.push(one.prefix);
-    const entry = { owned: one, prefixes: [] };
-    inside.push(entry);
-    open.push(entry);
-  }
-  return inside.flatMap(({ owned: { prefix, owner }, prefixes }) =>
-    subtractPrefixes([prefix], prefixes).map((rest) => ({ prefix: rest, owner })),
-  );
 }
