@@ -4,7 +4,7 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-/** What src/addon.cc exports; index.ts has its type. */
+/** What src/addon.cc exports; addon.ts has its type. */
 export function loadAddon(): unknown {
   const load: (packageDirectory: string) => unknown = createRequire(import.meta.url)('node-gyp-build');
   return load(fileURLToPath(new URL('.', import.meta.url)));

@@ -1,16 +1,19 @@
 // The export table, and the state of one environment (the main thread or a worker): the descriptors it
 // opened, closed when it ends. A set-up call answers with its result or with { errno, syscall }. Twin:
-// index.ts (interface Addon).
+// addon.ts.
 #include <napi.h>
 
 #include <string>
+#include <vector>
 
 #include "arguments.h"
 #include "batch_io.h"
 #include "descriptors.h"
 #include "huge_pages.h"
 #include "link.h"
+#include "network_watch.h"
 #include "poll.h"
+#include "rtnetlink.h"
 #include "tun.h"
 #include "udp.h"
 #include "unix_datagram.h"
@@ -18,7 +21,7 @@
 namespace tuntap2 {
 namespace {
 
-// Far more than a service manager is ever told. Twin: index.ts.
+// Far more than a service manager is ever told. Twin: descriptors.ts.
 constexpr size_t kMaxDatagramTextBytes = 4096;
 
 // Destroyed by Node-API exactly once when the environment ends, also when its worker is terminated.
@@ -183,6 +186,19 @@ Napi::Value SendUnixDatagramCall(const Napi::CallbackInfo& info) {
   return failure.happened() ? FailureValue(info.Env(), failure) : info.Env().Undefined();
 }
 
+// localPrefixes(): string[]
+Napi::Value LocalPrefixesCall(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::vector<std::string> prefixes;
+  const Failure failure = ReadLocalPrefixes(&prefixes);
+  if (failure.happened()) return FailureValue(env, failure);
+  const Napi::Array texts = Napi::Array::New(env, prefixes.size());
+  for (size_t i = 0; i < prefixes.size(); ++i) {
+    napi_set_element(env, texts, static_cast<uint32_t>(i), Napi::String::New(env, prefixes[i]));
+  }
+  return texts;
+}
+
 // nowMs(): number
 Napi::Value NowMsCall(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), NowMs()); }
 
@@ -199,8 +215,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("closeDescriptor", Napi::Function::New<CloseDescriptorCall>(env, "closeDescriptor"));
   exports.Set("adviseHugePages", Napi::Function::New<AdviseHugePagesCall>(env, "adviseHugePages"));
   exports.Set("sendUnixDatagram", Napi::Function::New<SendUnixDatagramCall>(env, "sendUnixDatagram"));
+  exports.Set("localPrefixes", Napi::Function::New<LocalPrefixesCall>(env, "localPrefixes"));
   exports.Set("nowMs", Napi::Function::New<NowMsCall>(env, "nowMs"));
   exports.Set("BatchIo", BatchIo::Define(env));
+  exports.Set("NetworkWatch", NetworkWatch::Define(env));
   return exports;
 }
 

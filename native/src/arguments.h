@@ -1,4 +1,4 @@
-// The only reader of JavaScript values. index.ts has checked them before and speaks to the user; what is
+// The only reader of JavaScript values. checks.ts has checked them before and speaks to the user; what is
 // checked here again is what memory safety hangs on, whoever calls. A failed read throws a JavaScript
 // TypeError and returns false: the caller returns at once. Beside it, the JavaScript values that set-up calls
 // answer with.
@@ -140,7 +140,7 @@ inline bool ReadPlace(const Napi::Object& options, const char* offset, const cha
          ReadU32(GetProperty(options, slots), slots, &out->slots);
 }
 
-// { errno, syscall }: index.ts makes the Error of it, for it knows what was attempted.
+// { errno, syscall }: addon.ts makes the Error of it, for it knows what was attempted.
 inline Napi::Value FailureValue(Napi::Env env, const Failure& failure) {
   const Napi::Object value = Napi::Object::New(env);
   SetProperty(value, "errno", -failure.error);

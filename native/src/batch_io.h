@@ -1,6 +1,6 @@
 // The JavaScript class BatchIo: wires the memory of each call to the poller, the UDP batches and the TUN
-// frames. Owns only an epoll and a netlink descriptor. Twin: class BatchIo in index.ts, which documents the
-// calls.
+// frames. Owns only an epoll and a netlink descriptor. Twin: class BatchIo in batch-io.ts, which documents
+// the calls.
 #ifndef TUNTAP2_BATCH_IO_H_
 #define TUNTAP2_BATCH_IO_H_
 
@@ -16,7 +16,7 @@
 
 namespace tuntap2 {
 
-// What Exchange() reports, by index. Twin: REPORT in index.ts.
+// What Exchange() reports, by index. Twin: REPORT in batch-io.ts.
 namespace report {
 inline constexpr size_t kNowMs = 0;
 inline constexpr size_t kDatagrams = 1;
@@ -38,7 +38,8 @@ class BatchIo : public Napi::ObjectWrap<BatchIo> {
 
   Napi::Value Wait(const Napi::CallbackInfo& info);
   // A function with this object for its data, no method: napi_unwrap is a property lookup, which costs as
-  // much as the rest of the call. INVARIANT: whoever holds the function holds the object (index.ts: BatchIo).
+  // much as the rest of the call. INVARIANT: whoever holds the function holds the object (batch-io.ts:
+  // BatchIo).
   static Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value ExchangeWith(const Napi::CallbackInfo& info);
   Napi::Value ReceiveUdp(const Napi::CallbackInfo& info);
@@ -58,7 +59,7 @@ class BatchIo : public Napi::ObjectWrap<BatchIo> {
   bool adds_header_ = false;  // to the frames of the TUN
   ColumnPlace receive_, send_, read_, write_;
   // Where Exchange() says what it did. INVARIANT: the array is kept alive here, and never detached: its
-  // buffer is index.ts's, which transfers it to nobody.
+  // buffer is batch-io.ts's, which transfers it to nobody.
   Napi::Reference<Napi::Float64Array> report_;
   double* report_at_ = nullptr;
   FaultTable faults_;

@@ -1,4 +1,4 @@
-// How a set-up call fails: which system call, with which errno. index.ts makes the Error of it.
+// How a set-up call fails: which system call, with which errno. addon.ts makes the Error of it.
 #ifndef TUNTAP2_FAILURE_H_
 #define TUNTAP2_FAILURE_H_
 

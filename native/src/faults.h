@@ -1,5 +1,5 @@
 // Counts what failed on the packet path, by call and errno, in a table of fixed size. Nothing here logs or
-// throws: a fault is a number that index.ts reads with `faults()`.
+// throws: a fault is a number that batch-io.ts reads with `faults()`.
 #ifndef TUNTAP2_FAULTS_H_
 #define TUNTAP2_FAULTS_H_
 

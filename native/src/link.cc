@@ -14,6 +14,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "rtnetlink.h"
+
 // In the headers of Linux 5.8 and later.
 #ifndef TUNGETDEVNETNS
 #define TUNGETDEVNETNS _IO('T', 227)
@@ -30,18 +32,6 @@ unsigned long InodeOf(int fd) {
 unsigned long OwnNamespace() {
   struct stat status = {};
   return stat("/proc/thread-self/ns/net", &status) == 0 ? status.st_ino : 0;
-}
-
-// Link changes of the calling thread's namespace; -1 on failure.
-int Subscribe() {
-  const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
-  if (fd < 0) return -1;
-  sockaddr_nl address = {};
-  address.nl_family = AF_NETLINK;
-  address.nl_groups = RTMGRP_LINK;
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return fd;
-  close(fd);
-  return -1;
 }
 
 bool NameOf(int tun, ifreq* request) {
@@ -88,15 +78,6 @@ bool ReadIn(int name_space, int tun, LinkState* state) {
   return visit.succeeded;
 }
 
-void Drain(int socket) {
-  char news[8192];
-  ssize_t length;
-  do {
-    length = recv(socket, news, sizeof(news), 0);
-    // ENOBUFS: some were lost, and the socket goes on. What they said is asked of the kernel anyway.
-  } while (length > 0 || (length < 0 && (errno == EINTR || errno == ENOBUFS)));
-}
-
 }  // namespace
 
 Failure SetLinkMtu(int tun, int mtu) {
@@ -120,9 +101,8 @@ bool LinkWatch::Read(LinkState* state) {
     return is_known;
   }
   if (there >= 0) close(there);
-  if (socket_ < 0) socket_ = Subscribe();
-  if (socket_ < 0) return false;
-  Drain(socket_);
+  if (socket_ < 0 && SubscribeToChanges(RTMGRP_LINK, &socket_).happened()) return false;
+  DrainChanges(socket_);
   return ReadState(socket_, tun_, state);
 }
 

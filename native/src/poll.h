@@ -9,7 +9,7 @@
 
 namespace tuntap2 {
 
-// What wait() reports. Twin: READY in index.ts.
+// What wait() reports. Twin: READY in batch-io.ts.
 namespace ready {
 inline constexpr uint32_t kTun = 1;
 inline constexpr uint32_t kUdp4 = 2;

@@ -86,6 +86,18 @@ export class EndpointKeeper implements Disposable {
     void this.#look();
   }
 
+  /** The host's network has changed: names that did not resolve may do so now. */
+  askAgain(): void {
+    for (const kept of this.#kept.values()) {
+      for (const name of kept.names.values()) {
+        if (name.addresses.length > 0) continue;
+        name.retryMs = FIRST_RETRY_MS;
+        name.dueMs = name.askedMs + FIRST_RETRY_MS;
+      }
+    }
+    void this.#look();
+  }
+
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
     this.#kept.clear();

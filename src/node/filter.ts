@@ -2,7 +2,7 @@
 // host's own addresses. What the core denies is told in the log, and in the status by the row that decided.
 
 import { renderIp } from '../address/ip.ts';
-import { comparePrefixes, hostPrefix, type IpPrefix } from '../address/prefix.ts';
+import { comparePrefixes, hostPrefix, type IpPrefix, renderPrefix } from '../address/prefix.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import type { DeniedStatus, ExitStatus, PolicyStatus, RequestHandlers } from '../control/target.ts';
 import { messageOf } from '../errors.ts';
@@ -14,11 +14,12 @@ import type { Policy } from '../policy/model.ts';
 import type { Accounts } from './accounts.ts';
 import type { Device } from './device.ts';
 import { Followers } from './followers.ts';
-import { hostAddresses } from './host-addresses.ts';
+import { hostPrefixes } from './host-addresses.ts';
+import type { HostNetwork } from './host-network.ts';
 import type { Metering } from './metering.ts';
 import type { PreparedPart, ReloadPart } from './reload.ts';
 
-/** The host's addresses are looked at, and the log of the core is fetched, this often. */
+/** The log of the core is fetched, and what it has counted is written down, this often. */
 const LOOK_MS = 2_000;
 
 /** What a device begins with. */
@@ -37,8 +38,8 @@ function compilationOf({ firewall }: NodeConfig, former: Compilation | null): Co
 
 /** Every address of this host, in order: those that it has, and those that the file gives it. */
 function ownAddresses(config: NodeConfig): IpPrefix[] {
-  const configured = config.interface.addresses.map(({ address }) => address);
-  const sorted = [...hostAddresses(), ...configured].map(hostPrefix).sort(comparePrefixes);
+  const configured = config.interface.addresses.map(({ address }) => hostPrefix(address));
+  const sorted = [...hostPrefixes(), ...configured].sort(comparePrefixes);
   return sorted.filter((one, i) => i === 0 || comparePrefixes(one, sorted[i - 1] ?? one) !== 0);
 }
 
@@ -46,6 +47,12 @@ function ownAddresses(config: NodeConfig): IpPrefix[] {
 export interface PeerNames {
   readonly nameOf: (peer: number) => string | null;
   readonly peerOf: (name: string) => number | undefined;
+}
+
+/** Those of `all` that are not among `others`, as text. */
+function without(all: readonly IpPrefix[], others: readonly IpPrefix[]): string[] {
+  const known = new Set(others.map(renderPrefix));
+  return all.map(renderPrefix).filter((text) => !known.has(text));
 }
 
 function exitsOf({ peers, sites }: Policy): ExitStatus[] {
@@ -61,6 +68,7 @@ export interface FilterParts {
   readonly accounts: Accounts;
   readonly metering: Metering;
   readonly names: PeerNames;
+  readonly network: HostNetwork;
   readonly log: Log;
 }
 
@@ -74,14 +82,17 @@ export class NodeFilter implements ReloadPart, AsyncDisposable {
   readonly #timer: NodeJS.Timeout;
   #config: NodeConfig;
   #compilation: Compilation | null;
+  /** What the device was last told that this host is itself. */
+  #own: readonly IpPrefix[];
 
   constructor(config: NodeConfig, starting: StartingPolicy, parts: FilterParts) {
-    const { device, accounts, metering, names, log } = parts;
+    const { device, accounts, metering, names, network, log } = parts;
     this.#device = device;
     this.#accounts = accounts;
     this.#metering = metering;
     this.#config = config;
     this.#compilation = starting.compilation;
+    this.#own = starting.ownAddresses;
     this.#names = names;
     this.#log = log;
     this.#timer = setInterval(() => void this.#look(), LOOK_MS).unref();
@@ -92,6 +103,7 @@ export class NodeFilter implements ReloadPart, AsyncDisposable {
       onPackets: (packets: LanePackets) => this.#heed(packets),
     };
     this.#followers = new Followers(device, node, log);
+    network.add(() => this.#follow());
   }
 
   get requests(): RequestHandlers {
@@ -117,7 +129,8 @@ export class NodeFilter implements ReloadPart, AsyncDisposable {
 
   async #set(config: NodeConfig, compilation: Compilation | null): Promise<void> {
     await this.#metering.change(config);
-    await this.#device.setOwnAddresses(ownAddresses(config));
+    this.#own = ownAddresses(config);
+    await this.#device.setOwnAddresses(this.#own);
     await this.#device.setPolicy(compilation?.policy ?? null, () => this.#metering.allowances());
     this.#config = config;
     this.#compilation = compilation;
@@ -165,10 +178,24 @@ export class NodeFilter implements ReloadPart, AsyncDisposable {
     return place === undefined ? null : `${place.file}:${place.line}:${place.column}`;
   }
 
+  /** The host's network has changed, or may have: addresses that are its own are not the internet. */
+  async #follow(): Promise<void> {
+    if (this.#compilation === null) return;
+    try {
+      const [before, now] = [this.#own, ownAddresses(this.#config)];
+      this.#own = now;
+      await this.#device.setOwnAddresses(now);
+      const [come, gone] = [without(now, before), without(before, now)];
+      if (come.length + gone.length > 0)
+        this.#log.debug('the addresses of this host have changed', { come, gone });
+    } catch (error) {
+      this.#log.warn(`the filter was not told of this host's addresses: ${messageOf(error)}`);
+    }
+  }
+
   async #look(): Promise<void> {
     if (this.#compilation === null) return;
     try {
-      await this.#device.setOwnAddresses(ownAddresses(this.#config));
       const filter = await this.#device.filter();
       if (filter !== undefined) this.#heed(filter);
       await this.#metering.keep();

@@ -11,9 +11,10 @@ import { HostFirewall, type HostFirewallStatus } from '../firewall/host-firewall
 import type { Log } from '../log.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import { hostFacts } from './host-facts.ts';
+import type { HostNetwork } from './host-network.ts';
 import type { PreparedPart, ReloadPart } from './reload.ts';
 
-/** How long a start waits for names, and how often they and the host's networks are looked at again. */
+/** How long a start waits for names, and how often they are asked for again. */
 const FIRST_ANSWER_MS = 3_000;
 const REFRESH_MS = 30_000;
 
@@ -37,9 +38,13 @@ export class HostRules implements ReloadPart {
   }
 
   /** @throws FirewallError when what must hold cannot be put in force: there is to be no tunnel then */
-  static async start(config: NodeConfig, log: Log, runDirectory: string): Promise<HostRules> {
+  static async start(
+    config: NodeConfig,
+    { network, log, runDirectory }: { network: HostNetwork; log: Log; runDirectory: string },
+  ): Promise<HostRules> {
     const rules = new HostRules(config, log, runDirectory);
     await rules.#change(config);
+    network.add(() => rules.#follow(rules.#resolved));
     return rules;
   }
 
@@ -92,23 +97,32 @@ export class HostRules implements ReloadPart {
   }
 
   async #refresh(): Promise<void> {
-    const policy = this.#config.firewall?.host;
-    if (policy === null || policy === undefined) return;
+    const policy = this.#config.firewall?.host ?? null;
+    if (policy === null) return;
     try {
-      const before = hostFacts(this.#config, this.#resolved, this.#firewall?.facts);
       const resolved = await this.#resolve(policy);
-      if (this.#isStopped || this.#firewall === null || this.#config.firewall?.host !== policy) return;
+      if (this.#config.firewall?.host === policy) await this.#follow(resolved);
+    } finally {
+      if (!this.#isStopped) this.#schedule();
+    }
+  }
+
+  /** Has the rules say what the names, and the networks of the host's interfaces, are now. Does not fail. */
+  async #follow(resolved: Resolved): Promise<void> {
+    const policy = this.#config.firewall?.host ?? null;
+    if (policy === null || this.#isStopped || this.#firewall === null) return;
+    const { facts: before } = this.#firewall;
+    try {
       const facts = hostFacts(this.#config, resolved, before);
       this.#resolved = resolved;
-      if (!isDeepStrictEqual(facts.connected, this.#firewall.facts.connected)) {
+      if (!isDeepStrictEqual(facts.connected, before.connected)) {
         await this.#firewall.update(policy, facts);
+        this.#log.debug('the host rules follow the networks of its interfaces');
       } else if (!isDeepStrictEqual(texts(facts.resolved), texts(before.resolved))) {
         await this.#firewall.setResolved(resolved);
       }
     } catch (error) {
       this.#log.limited('host rules').warn(`the host's rules stay as they are: ${messageOf(error)}`);
-    } finally {
-      if (!this.#isStopped) this.#schedule();
     }
   }
 

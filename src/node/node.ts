@@ -25,6 +25,7 @@ import { Device } from './device.ts';
 import { EndpointKeeper } from './endpoint-keeper.ts';
 import { NodeFilter, type StartingPolicy, startingPolicy } from './filter.ts';
 import { stateDirectory } from './handshake-clock.ts';
+import { HostNetwork } from './host-network.ts';
 import type { HostNode } from './host-node.ts';
 import { HostRules } from './host-rules.ts';
 import { TunnelInterface, tunnelMtu } from './interface.ts';
@@ -225,8 +226,9 @@ export class Node implements ControlTarget {
 
   async #start(): Promise<void> {
     const { config, log, runDirectory } = this.#options;
+    const network = this.#undo.use(new HostNetwork(log));
     // Before anything of the tunnel is there: what guards it has to hold first.
-    const hostRules = await HostRules.start(config, log, runDirectory);
+    const hostRules = await HostRules.start(config, { network, log, runDirectory });
     this.#undo.defer(() => hostRules.stop());
     this.#hostRules = hostRules;
     const mtu = await tunnelMtu(config);
@@ -257,7 +259,7 @@ export class Node implements ControlTarget {
       nameOf: (peer: number) => this.#peerName(peer),
       peerOf: (name: string) => this.#peerNumber(name),
     };
-    const parts = { device: this.#device, accounts, metering, names, log };
+    const parts = { device: this.#device, accounts, metering, names, network, log };
     this.#filter = this.#undo.use(new NodeFilter(config, starting, parts));
 
     this.#undo.defer(() => this.#talks.stop());
@@ -266,6 +268,7 @@ export class Node implements ControlTarget {
     this.#rotations = this.#undo.use(await Rotations.start(host, this.#talks));
     this.#endpoints = this.#undo.use(new EndpointKeeper(this.#device, log));
     this.#endpoints.update(config.peers);
+    network.add(async () => this.#endpoints?.askAgain());
     const socket = await serveNode(runDirectory, config.interface.name, this);
     this.#undo.defer(() => socket.close());
     await this.#serveUapi(this.#device);

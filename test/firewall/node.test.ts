@@ -52,7 +52,7 @@ test('rules come before the tunnel, stay after a crash, change at a reload and g
     expect(stdout + stderr).toMatch(/unreachable|No route to host/);
   }
 
-  const second = await NodeProcess.start(host, files);
+  const second = await NodeProcess.start(host, files, { env: { LOG_LEVEL: 'debug' } });
   expect(second.process.output).toContain('table inet rf_home0 adopted');
   expect(await ruleset(host)).toBe(rules);
   await writeFile(
@@ -68,6 +68,21 @@ test('rules come before the tunnel, stay after a crash, change at a reload and g
   await until(async () => (await ruleset(host)).includes('rf_process'), 5_000, 'the rules are back');
   // It is counted once the rules have been looked at again.
   await until(async () => ((await second.status()).hostRules?.restored ?? 0) > 0, 5_000, 'it is counted');
+  // The networks of the host's interfaces, which are the neighbours of a published address, are followed while it runs.
+  const published = {
+    ...(file.firewall as object),
+    nat: {
+      publish: [{ owner: 'web', proto: 'tcp', ports: { '80': 'same' }, to: '198.51.100.5', hairpin: true }],
+    },
+  };
+  await writeFile(files.configFile, stringify({ ...file, firewall: published }));
+  await second.command('reload', 'rf-guarded');
+  expect(await ruleset(host)).not.toContain('198.51.100.0/24');
+  await host.ipBatch('address add 198.51.100.1/24 dev eth0');
+  await second.process.line(/the host rules follow the networks/, 10_000);
+  expect(await ruleset(host)).toContain('198.51.100.0/24');
+  await host.ipBatch('address delete 198.51.100.1/24 dev eth0');
+  await until(async () => !(await ruleset(host)).includes('198.51.100.0/24'), 10_000, 'its network is gone');
   // What nft refuses is not taken, and the rest of the reload with it.
   const there = await ruleset(host);
   await writeFile(

@@ -77,6 +77,8 @@ test('run --user keeps two capabilities of root, carries packets, reloads, and t
     expect(await readFile(`/proc/${process.pid}/coredump_filter`, 'utf8')).toBe('00000000\n');
   }
   expect(await ping(net.left, OVERLAY.right.v4, { waitMs: 5_000 })).toMatchObject({ received: 3 });
+  // No right is needed to be told of the host's addresses.
+  expect(left.process.output).not.toContain('addresses are seen within');
   expect(await left.command('reload')).toBe('nothing is different');
   expect(await left.stop()).toMatchObject({ code: 0 });
   const { code } = await net.left.try('ip', ['link', 'show', left.interfaceName]);

@@ -15,7 +15,7 @@ const sources = {
   columns: withoutComments(read('native/src/columns.h')),
   poll: withoutComments(read('native/src/poll.h')),
   batchIo: withoutComments(read('native/src/batch_io.h')),
-  io: withoutComments(read('native/index.ts')),
+  io: withoutComments(read('native/batch-io.ts')),
 };
 const manual = read('docs/architecture.md');
 
@@ -111,13 +111,13 @@ describe.each([
   test('has fields in arena.rs', () => expect(rustLayout(rust).fields.length).toBeGreaterThan(3));
   test('is the same in columns.h', () => expect(cppLayout(cpp)).toEqual(rustLayout(rust)));
   test('is the same in docs/architecture.md', () => expect(manualLayout(entry)).toEqual(rustLayout(rust)));
-  test('has its size in native/index.ts', () => {
+  test('has its size in native/batch-io.ts', () => {
     const [bytes] = match(sources.io, new RegExp(`const ${constant} = (\\d+);`));
     expect(Number(bytes)).toBe(rustLayout(rust).bytes);
   });
 });
 
-describe('the numbers of native/index.ts are those of its sources', () => {
+describe('the numbers of native/batch-io.ts are those of its sources', () => {
   test('what wait() reports', () => {
     const [ready = ''] = match(sources.io, /const READY = \{ (.*) \}/);
     const cpp = Array.from(sources.poll.matchAll(/uint32_t k(\w)(\w+) = (\d+);/g), (groups) => {

@@ -39,7 +39,7 @@ const RULES: Readonly<Record<string, Rule>> = {
       'node-tuntap2',
     ],
   },
-  node: { imports: [...FOLDERS, 'errors.ts', 'log.ts'], packages: ['execa'] },
+  node: { imports: [...FOLDERS, 'errors.ts', 'log.ts'], packages: ['execa', 'node-tuntap2'] },
   lane: { imports: ['address', 'errors.ts'], packages: ['wireguard-wasm', 'node-tuntap2'] },
   config: {
     imports: ['address', 'errors.ts'],

@@ -1,7 +1,15 @@
 // A worker thread that uses the addon as the test asks: run as a thread it plays `role`, imported it starts one.
 import { closeSync, openSync } from 'node:fs';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { closeDescriptor, openEvent, openUdp, SystemCallError, tunName, wake } from '../../index.ts';
+import {
+  closeDescriptor,
+  openEvent,
+  openUdp,
+  SystemCallError,
+  tunName,
+  wake,
+  watchNetwork,
+} from '../../index.ts';
 import { TestLane } from './test-lane.ts';
 
 /** What a worker does: see the functions below. */
@@ -97,6 +105,7 @@ function churn(): never {
 
 function play(role: Role): void {
   if (role === 'churn') churn();
+  if (role !== 'block') watchNetwork(() => {});
   const lane = new TestLane();
   const tell = (answer: Answer) => parentPort?.postMessage(answer);
   const reused = role === 'reuse' ? reuseNumber() : -1;
