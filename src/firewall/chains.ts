@@ -4,7 +4,7 @@
 // Chains of our own can only restrict: what another one drops stays dropped. Openings are render-openings.ts.
 
 import { renderIp } from '../address/ip.ts';
-import type { HostPolicy, InboundPort, PortRange, Protocol } from '../policy/host.ts';
+import type { HostPolicy, InboundPort, PortRange, ProcessRow, Protocol } from '../policy/host.ts';
 import { type HostFacts, VERSIONS } from './facts.ts';
 import { natChains } from './nat-chains.ts';
 import {
@@ -28,7 +28,7 @@ export function chainsOf(policy: HostPolicy, facts: HostFacts): RuleChain[] {
     { name: 'leak_in', rules: leakIn(policy, facts) },
     { name: 'leak_out', rules: leakOut(policy, facts) },
     { name: 'inbound', rules: inbound(policy, facts) },
-    { name: 'process', rules: processRules(policy) },
+    { name: 'process', rules: processRules(policy, facts) },
     { name: 'mss', rules: clampMss(policy, facts) },
     ...natChains(policy, facts),
   ];
@@ -128,9 +128,9 @@ export function processNames({ process }: HostPolicy): string[] {
  * Every packet is judged, not the first of a flow: a forbidden user's connection from before dies. A packet that belongs to
  * no socket any more, such as the last FIN of a permitted user, has no user and passes.
  */
-function processRules(policy: HostPolicy): Rule[] {
+function processRules(policy: HostPolicy, facts: HostFacts): Rule[] {
   const names = processNames(policy);
-  return policy.process.flatMap(({ users, to }) =>
+  return policy.process.flatMap(({ users, cgroups, to }) =>
     to.flatMap((target) => {
       const destinations: Match[] =
         target.kind === 'address'
@@ -144,20 +144,35 @@ function processRules(policy: HostPolicy): Rule[] {
               version,
               destination: { kind: 'name', index: names.indexOf(target.name) },
             }));
+      const ports = [{ first: target.port, last: target.port }];
       return destinations.flatMap((destination) =>
-        (['tcp', 'udp'] as const).map(
-          (protocol): Rule => ({
-            ...destination,
-            protocol,
-            ports: [{ first: target.port, last: target.port }],
-            notUsers: users,
-            counter: 'rf_process',
-            verdict: { kind: 'reject' },
-          }),
+        (['tcp', 'udp'] as const).flatMap((protocol) =>
+          outsiders(users, cgroups, facts).map(
+            (outsider): Rule => ({
+              ...destination,
+              protocol,
+              ports,
+              ...outsider,
+              counter: 'rf_process',
+              verdict: { kind: 'reject' },
+            }),
+          ),
         ),
       );
     }),
   );
+}
+
+/** Who is none of these, each of which alone is enough. Nobody is in a cgroup that is not there. */
+function outsiders(
+  users: ProcessRow['users'],
+  cgroups: ProcessRow['cgroups'],
+  facts: HostFacts,
+): Pick<Match, 'notUsers' | 'notCgroups'>[] {
+  return [
+    ...(users === null ? [] : [{ notUsers: users }]),
+    ...(cgroups === null ? [] : [{ notCgroups: cgroups.flatMap((path) => facts.cgroups.get(path) ?? []) }]),
+  ];
 }
 
 /** By either interface: clamped on one way only, the far side would still send segments that do not fit. */

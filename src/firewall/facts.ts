@@ -4,6 +4,7 @@
 import type { IpAddress } from '../address/ip.ts';
 import { comparePrefixes, contains, type IpPrefix } from '../address/prefix.ts';
 import type { Compilation } from '../policy/compile.ts';
+import type { Cgroups } from './cgroups.ts';
 
 export interface HostFacts {
   /** The tunnel. It need not be there yet. */
@@ -21,6 +22,8 @@ export interface HostFacts {
   readonly connected: readonly Connected[];
   /** What the names of `process` rows resolve to. */
   readonly resolved: ReadonlyMap<string, readonly IpAddress[]>;
+  /** The cgroups of `process` rows that there are. */
+  readonly cgroups: Cgroups;
   /** The policy of the peers, where the host's rules are to enforce it a second time; else null. */
   readonly mirrored: Compilation | null;
 }

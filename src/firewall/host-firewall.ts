@@ -4,7 +4,7 @@
 
 import { renderIp } from '../address/ip.ts';
 import { contains } from '../address/prefix.ts';
-import { FirewallError } from '../errors.ts';
+import { FirewallError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import {
@@ -15,6 +15,7 @@ import {
   rulesetOf,
   worksNft,
 } from './backend.ts';
+import { type Cgroups, CgroupWatch, cgroupMount, cgroupPaths, findCgroups } from './cgroups.ts';
 import { processNames } from './chains.ts';
 import { Commands } from './commands.ts';
 import { type HostState as Detected, detect } from './detect.ts';
@@ -26,6 +27,9 @@ import { type OpeningResult, Openings, remedyFor } from './openings.ts';
 import { ruleComment, tableName } from './render-nft.ts';
 import { type Opening, openingsOf } from './render-openings.ts';
 import type { Replacement } from './table.ts';
+
+/** A cgroup may go between the look at it and the load of its rule, and come back: so often in a row is no accident. */
+const CGROUP_TRIES = 3;
 
 export interface HostFirewallOptions {
   readonly policy: HostPolicy;
@@ -63,6 +67,7 @@ export class HostFirewall {
   /** Of the table, when NAT had to be left out. */
   #natFailure: string | null = null;
   #guard: RulesetGuard | null = null;
+  #cgroupWatch: CgroupWatch | null = null;
   /** The key `backend` by which `#rules` was chosen; null before that. */
   #chosen: HostPolicy['backend'] | null = null;
   #hasNft = true;
@@ -158,24 +163,23 @@ export class HostFirewall {
     const { kind } = this.#rules;
     await this.#alone(async () => await this.#install(policy, facts));
     if (this.#guard !== null && kind !== this.#rules.kind) {
-      await this.#guard[Symbol.asyncDispose]();
+      await this.#endWatch();
       await this.#watch();
     } else if (this.#guard === null && !wasActive) await this.#watch();
+    else if (this.#guard !== null) this.#watchCgroups();
     this.#report();
   }
 
   /** Ends the watch; `on_stop` says whether the rules go, too. */
   async stop(): Promise<void> {
     if (this.#policy.onStop === 'remove') return await this.discard();
-    await this.#guard?.[Symbol.asyncDispose]();
-    this.#guard = null;
+    await this.#endWatch();
     this.#state.release();
   }
 
   /** Ends the watch and takes the rules out, whatever `on_stop` says: the file has none any more. */
   async discard(): Promise<void> {
-    await this.#guard?.[Symbol.asyncDispose]();
-    this.#guard = null;
+    await this.#endWatch();
     if (!this.#isActive) return;
     await this.#openings.remove();
     await this.#rules.remove();
@@ -239,8 +243,6 @@ export class HostFirewall {
     // The route first: from here on a packet for the overlay goes nowhere, or through the tunnel.
     await this.#state.guardRoutes(policy, facts);
     const how = await this.#installRules(policy, facts);
-    this.#policy = policy;
-    this.#facts = facts;
     this.#wanted = openingsOf(policy, facts);
     if (policy.stance === 'open') {
       this.#results = await this.#openings.apply(this.#detected.dropping, this.#wanted);
@@ -298,7 +300,7 @@ export class HostFirewall {
 
   /** What other programs have left of this network goes once these rules are in force: there is no moment without. */
   async #installRules(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
-    const how = await this.#applyRules(policy, facts);
+    const how = await this.#applyCurrent(policy, facts);
     if (!this.#hasLeftovers) return how;
     const present = await presentRulesets(this.#commands, policy.network, this.#runDirectory, this.#hasNft);
     for (const rules of present.filter(({ kind }) => kind !== this.#rules.kind)) {
@@ -307,6 +309,22 @@ export class HostFirewall {
     }
     this.#hasLeftovers = false;
     return how;
+  }
+
+  /** With the cgroups that there are now, which is what is known of the host from then on. */
+  async #applyCurrent(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
+    for (let tries = 1; ; tries++) {
+      const cgroups = findCgroups(cgroupPaths(policy));
+      const current = { ...facts, cgroups };
+      try {
+        const how = await this.#applyRules(policy, current);
+        this.#policy = policy;
+        this.#facts = current;
+        return how;
+      } catch (error) {
+        if (tries === CGROUP_TRIES || areSame(cgroups, findCgroups(cgroupPaths(policy)))) throw error;
+      }
+    }
   }
 
   /** NAT serves and guards nothing: a kernel without it gets the rest. */
@@ -345,11 +363,53 @@ export class HostFirewall {
       restoreTable: async (change) => await this.#alone(async () => await this.#restoreTable(change)),
       restoreOpenings: async () => await this.#alone(async () => await this.#restoreOpenings()),
     });
+    this.#watchCgroups();
   }
 
+  async #endWatch(): Promise<void> {
+    this.#cgroupWatch?.[Symbol.dispose]();
+    this.#cgroupWatch = null;
+    await this.#guard?.[Symbol.asyncDispose]();
+    this.#guard = null;
+    await this.#alone(async () => undefined); // what has begun
+  }
+
+  #watchCgroups(): void {
+    this.#cgroupWatch?.[Symbol.dispose]();
+    const paths = cgroupPaths(this.#policy);
+    const look = (): void => {
+      if (!this.#hasOtherCgroups()) return;
+      void this.#alone(async () => await this.#takeCgroups()).catch((error: unknown) => {
+        const what = `the host's rules know cgroups of before: ${messageOf(error)}`;
+        this.#log.limited('cgroups').error(what);
+      });
+    };
+    this.#cgroupWatch = paths.length === 0 ? null : new CgroupWatch(paths, look);
+  }
+
+  /** Whether there are other cgroups now than those that the rules know. */
+  #hasOtherCgroups(): boolean {
+    return !areSame(this.#facts.cgroups, findCgroups(cgroupPaths(this.#policy)));
+  }
+
+  async #takeCgroups(): Promise<void> {
+    if (this.#cgroupWatch === null || !this.#hasOtherCgroups()) return;
+    const before = this.#facts.cgroups;
+    await this.#applyCurrent(this.#policy, this.#facts);
+    for (const path of cgroupPaths(this.#policy)) {
+      const [former, now] = [before.get(path)?.id, this.#facts.cgroups.get(path)?.id];
+      if (former === now) continue;
+      if (now === undefined) this.#log.warn(`not enforced on the host: ${missingCgroup(path)}`);
+      else
+        this.#log.info(`host rules: the cgroup ${path} is ${former === undefined ? 'there' : 'made anew'}`);
+    }
+  }
+
+  /** Rules about cgroups that have changed cannot be loaded as they were. */
   async #restoreTable({ mayAct, ofElements }: TableChange): Promise<boolean> {
     if (await this.#rules.isIntact(ofElements)) return false;
-    if (mayAct) await this.#rules.putBack();
+    if (mayAct && this.#hasOtherCgroups()) await this.#applyCurrent(this.#policy, this.#facts);
+    else if (mayAct) await this.#rules.putBack();
     return true;
   }
 
@@ -367,6 +427,7 @@ export class HostFirewall {
       ...(this.#natFailure === null ? [] : [this.#natFailure]),
       ...this.#closedChains(),
       ...this.#missingNames(),
+      ...this.#missingCgroups(),
     ];
   }
 
@@ -384,6 +445,12 @@ export class HostFirewall {
       .map((name) => `firewall.process: ${name} does not resolve yet, so nobody is kept from it`);
   }
 
+  #missingCgroups(): string[] {
+    return cgroupPaths(this.#policy)
+      .filter((path) => !this.#facts.cgroups.has(path))
+      .map(missingCgroup);
+  }
+
   #report(): void {
     for (const sentence of this.#notEnforced()) this.#log.warn(`not enforced on the host: ${sentence}`);
   }
@@ -393,10 +460,12 @@ export class HostFirewall {
    * @throws FirewallError; the old addresses still hold
    */
   async setResolved(resolved: HostFacts['resolved']): Promise<void> {
-    const facts = { ...this.#facts, resolved };
-    if (this.#isActive) await this.#alone(async () => await this.#applyRules(this.#policy, facts));
-    this.#facts = facts;
-    this.#saveNames(facts);
+    await this.#alone(async () => {
+      const facts = { ...this.#facts, resolved };
+      if (this.#isActive) await this.#applyCurrent(this.#policy, facts);
+      else this.#facts = facts;
+      this.#saveNames(facts);
+    });
   }
 
   #saveNames({ resolved }: HostFacts): void {
@@ -408,6 +477,15 @@ export class HostFirewall {
 
 function isActive({ backend }: HostPolicy): boolean {
   return backend !== 'print' && backend !== 'off';
+}
+
+function areSame(some: Cgroups, others: Cgroups): boolean {
+  return some.size === others.size && [...some].every(([path, { id }]) => others.get(path)?.id === id);
+}
+
+function missingCgroup(path: string): string {
+  const why = cgroupMount() === null ? 'this host has no cgroup v2 mounted' : `there is no cgroup ${path}`;
+  return `firewall.process: ${why}, so nobody in it gets through until there is`;
 }
 
 /** It is of sets of thousands, which iptables has not. */

@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { FirewallError } from '../errors.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import type { Flavour, HostRuleset } from './backend.ts';
+import { withoutGoneInIptables } from './cgroups.ts';
 import type { Commands } from './commands.ts';
 import { type HostFacts, VERSIONS, type Version } from './facts.ts';
 import { areJumpsFirst, isUntouched, ownTables, parseSave, type SavedTable } from './iptables-save.ts';
@@ -150,7 +151,7 @@ export class IptablesRules implements HostRuleset {
   }
 
   async #restore(phase: 'apply' | 'remove', version: Version, from: OwnTables, to: OwnTables): Promise<void> {
-    const text = renderRestore(from, to);
+    const text = withoutGoneInIptables(renderRestore(from, to));
     if (text === '' || !isThereVersion(version)) return;
     const args = ['--noflush', '--counters', '-w', `${LOCK_SECONDS}`];
     await this.#commands.run(phase, this.#program(version, 'restore'), args, text);

@@ -2,6 +2,7 @@
 
 import type { HostPolicy } from '../policy/host.ts';
 import type { HostRuleset } from './backend.ts';
+import { withoutGoneInNft } from './cgroups.ts';
 import type { Commands } from './commands.ts';
 import type { HostFacts } from './facts.ts';
 import { renderNft, tableName } from './render-nft.ts';
@@ -62,8 +63,9 @@ export class NftRules implements HostRuleset {
   async snapshot(): Promise<() => Promise<void>> {
     const listing = await this.#table.list();
     return async () => {
-      if (listing === null) await this.#table.remove();
-      else await this.#commands.run('apply', 'nft', ['-f', '-'], `${renderRemoval(this.name)}${listing}`);
+      if (listing === null) return await this.#table.remove();
+      const script = `${renderRemoval(this.name)}${withoutGoneInNft(listing)}`;
+      await this.#commands.run('apply', 'nft', ['-f', '-'], script);
     };
   }
 

@@ -268,18 +268,23 @@ function excludedOf(match: InterfaceMatch | undefined, flag: '-i' | '-o'): strin
 
 /** A rule from its protocol on, for each range of its ports. */
 function endings(begin: string, rule: Rule): IptablesRule[] {
-  const { flow, notUsers, counter = null } = rule;
+  const { flow, notUsers, notCgroups, counter = null } = rule;
   const ports = rule.ports?.map(({ first, last }) => (first === last ? `${first}` : `${first}:${last}`));
   const protocol = rule.protocol === undefined ? '' : `-p ${rule.protocol}`;
   // Without --socket-exists a packet of no socket would be one of none of these users.
   const users = notUsers?.map(
     (user, i) => `-m owner ${i === 0 ? '--socket-exists ' : ''}! --uid-owner ${user}`,
   );
+  const cgroups = notCgroups?.map(({ path }) => `-m cgroup ! --path "${path.replaceAll('\\', '\\\\')}"`);
+  // What the kernel compares is in no listing: a rule about another cgroup of the same path is another rule.
+  const ids = notCgroups?.map(({ id }) => id).join(' ') ?? '';
   const rest = [
     flow === undefined ? '' : `-m conntrack ${flow === 'reply' ? '--ctdir REPLY' : '--ctstate DNAT'}`,
     rule.sourceIsLocal === undefined ? '' : `-m addrtype ${rule.sourceIsLocal ? '' : '! '}--src-type LOCAL`,
     rule.destinationIsLocal === true ? '-m addrtype --dst-type LOCAL' : '',
     ...(users ?? []),
+    ...(cgroups === undefined ? [] : ['-m owner --socket-exists', ...cgroups]),
+    ids === '' ? '' : `-m comment --comment "cgroup ${ids}"`,
     counter === null ? '' : `-m comment --comment "${counter}"`,
     renderVerdict(rule.verdict, rule),
   ];

@@ -15,6 +15,7 @@
 import { renderIp } from '../address/ip.ts';
 import type { IpPrefix } from '../address/prefix.ts';
 import type { HostPolicy } from '../policy/host.ts';
+import type { Cgroup } from './cgroups.ts';
 import { chainsOf, countersOf, processNames } from './chains.ts';
 import { type HostFacts, reducePrefixes, VERSIONS, type Version } from './facts.ts';
 import { renderMirror } from './render-mirror.ts';
@@ -59,12 +60,14 @@ export function renderNft(policy: HostPolicy, facts: HostFacts): Ruleset {
   const chains = chainsOf(policy, facts);
   const overlay = overlaySets(facts);
   const names = new Set(overlay.map(({ name }) => name));
+  const cgroups = new CgroupChains();
+  const rendered = chains.map((one) => nftChain(one, names, cgroups));
   const mirror = facts.mirrored === null ? null : renderMirror(facts.mirrored, facts.interface);
   return {
     table: tableName(policy.network),
     counters: [...countersOf(chains), ...(mirror?.counters ?? [])].sort(),
     sets: [...overlay, ...resolvedSets(policy, facts), ...(mirror?.sets ?? [])],
-    chains: [...chains.map((one) => nftChain(one, names)), ...(mirror?.chains ?? [])],
+    chains: [...cgroups.all, ...rendered, ...(mirror?.chains ?? [])],
   };
 }
 
@@ -113,18 +116,46 @@ function resolvedSets(policy: HostPolicy, { resolved }: HostFacts): NftSet[] {
 }
 
 /** A rule about the overlay is one for each of its sets. */
-function nftChain({ name, rules }: RuleChain, sets: ReadonlySet<string>): NftChain {
+function nftChain({ name, rules }: RuleChain, sets: ReadonlySet<string>, cgroups: CgroupChains): NftChain {
   const lines = rules.flatMap((rule) => {
     const { version = 4, source, destination } = rule;
     const isOverlay = source?.kind === 'overlay' || destination?.kind === 'overlay';
     const overlays = [`rf_overlay${version}`, ...(isOverlay ? [remoteSet(version)] : [])];
-    return overlays.filter((set) => sets.has(set)).map((set) => renderRule(rule, set));
+    return overlays.filter((set) => sets.has(set)).map((set) => renderRule(rule, set, cgroups));
   });
   return { name: `rf_${name}`, hook: HOOKS[name], rules: lines };
 }
 
-function renderRule(rule: Rule, overlaySet: string): string {
-  const { version, inInterface, outInterface, source, destination, protocol, ports, notUsers } = rule;
+/**
+ * Chains that rules about cgroups lead to: who is in one returns from it. "Not in" cannot be said in one rule, for a socket
+ * that is not as deep in the hierarchy as the cgroup fits neither `==` nor `!=`: the root's would pass.
+ */
+class CgroupChains {
+  readonly #chains = new Map<string, NftChain>();
+
+  get all(): readonly NftChain[] {
+    return [...this.#chains.values()];
+  }
+
+  /** What the rule says is done at the end of the chain whose name this returns. */
+  nameFor(rule: Rule, cgroups: readonly Cgroup[]): string {
+    const permitted = cgroups.map(
+      ({ nftPath, level, id }) => `socket cgroupv2 level ${level} "${nftPath}" return comment "cgroup ${id}"`,
+    );
+    const rules = [...permitted, `${FROM_SOCKET} ${renderEnd(rule)}`];
+    const key = rules.join('\n');
+    const chain = this.#chains.get(key) ?? { name: `rf_cgroup${this.#chains.size}`, hook: null, rules };
+    this.#chains.set(key, chain);
+    return chain.name;
+  }
+}
+
+/** No user has this number: it fits what a socket of any sent, and nothing that no socket did. */
+const FROM_SOCKET = 'meta skuid != 4294967295';
+
+function renderRule(rule: Rule, overlaySet: string, cgroups: CgroupChains): string {
+  const { version, inInterface, outInterface, source, destination, protocol, ports, notUsers, notCgroups } =
+    rule;
   // Addresses and maps say which version they are of.
   const isOfOneVersion = version !== undefined && rule.verdict.kind !== 'map';
   const needsVersion = isOfOneVersion && source === undefined && destination === undefined;
@@ -140,9 +171,13 @@ function renderRule(rule: Rule, overlaySet: string): string {
     ...(rule.sourceIsLocal === undefined ? [] : [`fib saddr type ${rule.sourceIsLocal ? '' : '!= '}local`]),
     ...(rule.destinationIsLocal === true ? ['fib daddr type local'] : []),
     ...(notUsers === undefined ? [] : [`meta skuid != { ${notUsers.map(renderUser).join(', ')} }`]),
-    ...(rule.counter === undefined ? [] : [`counter name "${rule.counter}"`]),
-    renderVerdict(rule.verdict, rule),
+    notCgroups === undefined ? renderEnd(rule) : `jump ${cgroups.nameFor(rule, notCgroups)}`,
   ].join(' ');
+}
+
+function renderEnd(rule: Rule): string {
+  const verdict = renderVerdict(rule.verdict, rule);
+  return rule.counter === undefined ? verdict : `counter name "${rule.counter}" ${verdict}`;
 }
 
 function renderInterfaces({ names, isNot }: InterfaceMatch): string {

@@ -5,6 +5,7 @@ import { type IpAddress, renderIp } from '../address/ip.ts';
 import { type IpPrefix, renderPrefix } from '../address/prefix.ts';
 import type { PortRange, Protocol } from '../policy/host.ts';
 import type { InboundSource } from '../policy/model.ts';
+import type { Cgroup } from './cgroups.ts';
 import { type HostFacts, PRIVATE_NETWORKS, reducePrefixes, type Version } from './facts.ts';
 
 /** The chains of a host, in the order in which a packet meets them. */
@@ -46,6 +47,8 @@ export interface Match {
   readonly ports?: readonly PortRange[];
   /** The socket that sent it belongs to none of these users. What no socket sent does not fit. */
   readonly notUsers?: readonly (number | string)[];
+  /** The socket that sent it was made in or below none of these cgroups. What no socket sent does not fit. */
+  readonly notCgroups?: readonly Cgroup[];
 }
 
 export interface Rule extends Match {

@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { FirewallError } from '../errors.ts';
+import { withCgroupNumbers } from './cgroups.ts';
 import type { Commands } from './commands.ts';
 import { type Ruleset, renderChange, renderRemoval, renderScript, type Total } from './ruleset.ts';
 
@@ -143,7 +144,7 @@ export class NftTable {
 
   async #digestAll(): Promise<string | null> {
     const { ok, stdout } = await this.#commands.try('nft', ['-s', 'list', 'table', 'inet', this.name]);
-    return ok ? createHash('sha256').update(stdout).digest('hex') : null;
+    return ok ? createHash('sha256').update(withCgroupNumbers(stdout)).digest('hex') : null;
   }
 
   /**
@@ -158,7 +159,7 @@ export class NftTable {
     for (const [, name = '', packets = '0', bytes = '0'] of text.matchAll(COUNTER)) {
       this.#totals.set(name, { packets: BigInt(packets), bytes: BigInt(bytes) });
     }
-    const uncounted = text.replaceAll(/\bpackets \d+ bytes \d+/g, '');
+    const uncounted = withCgroupNumbers(text.replaceAll(/\bpackets \d+ bytes \d+/g, ''));
     const digest = createHash('sha256').update(uncounted).digest('hex');
     return { comment, ruleCount: rulesIn(text), digest };
   }

@@ -4,6 +4,7 @@ import { networkInterfaces } from 'node:os';
 import type { IpAddress } from '../address/ip.ts';
 import { hostPrefix, networkOf, parseInterface } from '../address/prefix.ts';
 import type { NodeConfig } from '../config/schema.ts';
+import { cgroupPaths, findCgroups } from '../firewall/cgroups.ts';
 import type { Connected, HostFacts } from '../firewall/facts.ts';
 import { type Compilation, compile } from '../policy/compile.ts';
 
@@ -29,6 +30,7 @@ export function hostFacts(
     sites: new Map((firewall?.policy.sites ?? []).map(({ peer, subnets }) => [peer, subnets])),
     connected: connectedNetworks(own.name),
     resolved,
+    cgroups: findCgroups(firewall?.host == null ? [] : cgroupPaths(firewall.host)),
     mirrored: mirroredPolicy(firewall, former?.mirrored ?? null),
   };
 }

@@ -112,10 +112,12 @@ export interface OneToOneRow {
   readonly internal: IpPrefix;
 }
 
-/** Only these users reach these addresses from this host. */
+/** Only processes of these users, and in these cgroups, reach these addresses from this host. */
 export interface ProcessRow {
-  /** Numbers or names of users. */
-  readonly users: readonly (number | string)[];
+  /** Numbers or names of users, one of whom it must be; null: any. */
+  readonly users: readonly (number | string)[] | null;
+  /** Cgroups (v2), in or below one of which it must be, from the root of the hierarchy on; null: any. */
+  readonly cgroups: readonly string[] | null;
   readonly to: readonly ProcessTarget[];
 }
 

@@ -76,12 +76,7 @@ export function iptablesCases(backend: 'iptables-nft' | 'iptables-legacy'): void
       await net.node.exec('iptables-nft-restore', [], { input: FOREIGN });
       await net.node.exec('iptables-legacy-restore', [], { input: FOREIGN });
       before = await ruleset(net.node);
-      await Promise.all([
-        node.listen('tcp', '127.0.0.1', 2822),
-        node.listen('udp', '127.0.0.1', 2822),
-        node.listen('tcp', '::1', 2822),
-        Prober.start(net.outside).listen('tcp', '0.0.0.0', 4222),
-      ]);
+      await Prober.start(net.outside).listen('tcp', '0.0.0.0', 4222);
     });
 
     afterAll(async () => {
@@ -89,26 +84,9 @@ export function iptablesCases(backend: 'iptables-nft' | 'iptables-legacy'): void
       await net[Symbol.asyncDispose]();
     });
 
-    test('only these users get there, and a connection from before dies', async () => {
-      const earlier = nobody.hold('127.0.0.1', 2822);
-      expect(await earlier.echo('before')).toBe('before');
-      await rules.start(section);
-      for (const address of ['127.0.0.1', '::1']) {
-        expect(await node.knock('tcp', address, 2822)).toMatchObject({ by: 'node' });
-        expect(await nobody.knock('tcp', address, 2822)).toEqual(REFUSED);
-      }
-      expect(await nobody.knock('udp', '127.0.0.1', 2822)).toHaveProperty('error');
-      expect(await earlier.echo('after')).toMatch(/^error: .*(ECONNRESET|EPIPE)/);
-      // What no socket sends any more, such as the last packets of a permitted user, is nobody's.
-      const refused = async () => Number((await rules.status()).counters['rf_process']);
-      const first = await refused();
-      for (let times = 0; times < 5; times++) await node.knock('tcp', '::1', 2822);
-      expect((await refused()) - first).toBe(0);
-      expect(first).toBeGreaterThan(0);
-    });
-
     test('a name is followed to other addresses', async () => {
       const target = at(WAN, 9, 4);
+      await rules.start(section);
       expect(await nobody.knock('tcp', target, 4222)).toMatchObject({ by: 'outside' });
       await rules.resolve({ 'nats.example.org': [target] });
       expect(await nobody.knock('tcp', target, 4222)).toEqual(REFUSED);
@@ -137,6 +115,7 @@ export function iptablesCases(backend: 'iptables-nft' | 'iptables-legacy'): void
         if (args.includes('ACCEPT')) await net.node.exec(program, ['-t', 'raw', '-D', ...args.slice(3)]);
         await until(async () => (await ruleset(net.node)) === there, 5_000, `${args.join(' ')} is mended`);
       }
+      expect(total).toBeGreaterThan(0);
       expect(Number((await rules.status()).counters['rf_process'])).toBeGreaterThanOrEqual(total);
       await rules.process.line(/somebody changed the set of chains RF-test \(iptables/, 5_000);
     });

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 import { iptablesCases } from '../firewall/iptables-cases.ts';
 import { natCases } from '../firewall/nat-cases.ts';
 import { overlayCases } from '../firewall/overlay-cases.ts';
+import { processCases } from '../firewall/process-cases.ts';
 import { leaked } from '../support/flooded.ts';
 import { RINGFENCE } from '../support/node-process.ts';
 import { at, HostRules, overlayHost, ruleset, WAN } from '../support/overlay-host.ts';
@@ -15,6 +16,7 @@ natCases('iptables-legacy');
 overlayCases('iptables-nft');
 overlayCases('iptables-legacy');
 iptablesCases('iptables-nft');
+processCases('iptables-nft');
 
 const BACKENDS = ['iptables-nft', 'iptables-legacy'] as const;
 

@@ -33,6 +33,11 @@ export type DatagramStream = {
   readonly answers: readonly string[];
 };
 
+/** What to put before a command line so that another user runs it. */
+export function asUser(user: number): readonly string[] {
+  return ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
+}
+
 export class Prober {
   readonly host: Host;
   readonly #process: LineProcess;
@@ -52,11 +57,15 @@ export class Prober {
     });
   }
 
-  /** The process ends with the topology. `setpriv` runs it as another user. */
-  static start(host: Host, user?: number): Prober {
-    const as = user === undefined ? [] : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
-    const [file = '', ...args] = [...as, NODE, PROBE, host.name];
+  /** The process ends with the topology. `first` comes before all of its command line. */
+  static start(host: Host, user?: number, first: readonly string[] = []): Prober {
+    const as = user === undefined ? [] : asUser(user);
+    const [file = '', ...args] = [...first, ...as, NODE, PROBE, host.name];
     return new Prober(host, host.spawn(file, args, { isInteractive: true }));
+  }
+
+  async stop(): Promise<void> {
+    await this.#process[Symbol.asyncDispose]();
   }
 
   async listen(protocol: 'tcp' | 'udp', address: string, ...ports: readonly number[]): Promise<void> {

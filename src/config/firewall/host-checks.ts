@@ -22,6 +22,7 @@ export interface HostDraft {
   readonly listenPort: number;
 }
 
+type Process = Partial<NonNullable<HostDraft['section']['process']>[number]>;
 type Publish = Partial<NonNullable<HostDraft['section']['nat']>['publish'][number]>;
 
 export function checkHost(draft: HostDraft, report: Report): void {
@@ -73,15 +74,18 @@ class HostChecks {
       const message = `${renderPrefix(ext)} and ${renderPrefix(int)} are not of one size`;
       this.#add('ERR_CONFIG_ROUTE', ['firewall', 'nat', 'one_to_one', i], message);
     }
-    for (const [i, { to = [], to_dns }] of process.entries()) {
-      if (to.length > 0 || to_dns !== undefined) continue;
-      this.#add(
-        'ERR_CONFIG_MISSING_KEY',
-        ['firewall', 'process', i],
-        'the row names nothing to keep others from',
-        'add to, or to_dns',
-      );
+    for (const [i, row] of process.entries()) this.#checkProcess(row, ['firewall', 'process', i]);
+  }
+
+  #checkProcess({ only, to = [], to_dns }: Process, path: Path): void {
+    const code = 'ERR_CONFIG_MISSING_KEY';
+    if (to.length === 0 && to_dns === undefined) {
+      this.#add(code, path, 'the row names nothing to keep others from', 'add to, or to_dns');
     }
+    const who = [...path, 'only'];
+    // What is there and wrong was reported.
+    const isThere = ['uid', 'cgroup'].some((key) => this.#offset([...who, key]) !== this.#offset(who));
+    if (only !== undefined && !isThere) this.#add(code, who, 'it does not say who may', 'add uid, or cgroup');
   }
 
   #checkPublish(row: Publish, i: number, rows: readonly Publish[]): void {
@@ -108,10 +112,8 @@ class HostChecks {
     this.#checkOwnPort(row, mappings, path);
     const first = rows.slice(0, i).findIndex((other) => clashes(other, row));
     if (first === -1) return;
-    const { file, line } = this.#report.place(
-      offsetIn(this.#draft.root, ['firewall', 'nat', 'publish', first]),
-      ['firewall', 'nat', 'publish', first],
-    );
+    const other = ['firewall', 'nat', 'publish', first];
+    const { file, line } = this.#report.place(this.#offset(other), other);
     const message = `these ports have another owner: ${rows[first]?.owner ?? 'the row'} in ${file}:${line}`;
     this.#add('ERR_CONFIG_OVERLAP', path, message, 'a port leads to one place');
   }
@@ -148,7 +150,11 @@ class HostChecks {
   }
 
   #add(code: ErrorCode, path: Path, message: string, hint?: string): void {
-    this.#report.add(code, offsetIn(this.#draft.root, path), path, message, hint);
+    this.#report.add(code, this.#offset(path), path, message, hint);
+  }
+
+  #offset(path: Path): number {
+    return offsetIn(this.#draft.root, path);
   }
 }
 

@@ -23,6 +23,10 @@ import { prefixFacts } from './rows.ts';
 const OWNER = /^[a-zA-Z0-9][a-zA-Z0-9_./-]{0,62}$/;
 /** A user of the host. Nothing in it needs quoting. */
 const USER = /^[a-z_][a-z0-9_-]{0,31}$/;
+/** Names as service managers and containers give them; nothing in one ends the quotes around it. */
+const CGROUP_PART = /^[a-zA-Z0-9_.:@+=,~\\-]+$/;
+/** The kernel's side of iptables takes 511, of which those of a container's own root are some. */
+const CGROUP_LENGTH = 400;
 const PORT_RANGE = /^[0-9]{1,5}(?:-[0-9]{1,5})?$/;
 
 function choice<const T extends readonly [string, ...string[]]>(
@@ -342,13 +346,30 @@ const processRowSchema = z
             expected: 'a list of numbers and names of users, as in [0, nobody]',
             example: '[0]',
           },
-        ).min(1),
+        )
+          .min(1)
+          .optional(),
+        cgroup: list(
+          text(parseCgroup, {
+            description: 'A cgroup (v2): a process in it, or in one below it, may.',
+            expected: 'the path of a cgroup, as in system.slice/nats.service',
+            code: 'ERR_CONFIG_NAME',
+          }),
+          {
+            description:
+              'Cgroups of this host (v2), from the root of their hierarchy on. While one is not there, nobody is in it.',
+            expected: 'a list of paths, as in [system.slice/nats.service]',
+            example: '[system.slice/nats.service]',
+          },
+        )
+          .min(1)
+          .optional(),
       })
       .register(keyFacts, {
-        description: 'Who may.',
-        expected: 'a section with the key uid',
+        description: 'Who may. With both keys: who is one of the users and in one of the cgroups.',
+        expected: 'a section with the keys uid, cgroup',
         code: 'ERR_CONFIG_TYPE',
-        example: '{uid: [0]}',
+        example: '{uid: [0], cgroup: [system.slice]}',
       }),
     to: list(
       text(parseAddressPort, {
@@ -469,7 +490,8 @@ export function portMappings(ports: Readonly<Record<string, 'same' | number>>): 
 }
 
 function processRowOf({ only, to, to_dns }: z.output<typeof processRowSchema>): ProcessRow {
-  return { users: only.uid, to: to_dns === undefined ? to : [...to, to_dns] };
+  const { uid, cgroup } = only;
+  return { users: uid ?? null, cgroups: cgroup ?? null, to: to_dns === undefined ? to : [...to, to_dns] };
 }
 
 function parseSource(value: string): Parsed<InboundSource> {
@@ -516,6 +538,16 @@ function parseAddressPort(value: string): Parsed<ProcessTarget> {
   const { address: destination, port, zone } = parsed.value;
   if (zone !== null) return { ok: false, problem: 'an address here has no zone' };
   return { ok: true, value: { kind: 'address', address: destination, port } };
+}
+
+/** Without the slash at its beginning, with which /proc/PID/cgroup shows it. */
+function parseCgroup(value: string): Parsed<string> {
+  const path = value.replace(/^\//, '');
+  if (path.length > CGROUP_LENGTH) return { ok: false, problem: `it has more than ${CGROUP_LENGTH} letters` };
+  const isPath = path.split('/').every((part) => CGROUP_PART.test(part) && part !== '.' && part !== '..');
+  return isPath
+    ? { ok: true, value: path }
+    : { ok: false, problem: 'each part has letters, digits or any of _ . : @ + = , ~ \\ -' };
 }
 
 function parseNamePort(value: string): Parsed<ProcessTarget> {

@@ -84,6 +84,25 @@ test('no node runs with less than its file says', () => {
   );
 });
 
+test.each([
+  ['{}', '16:8: firewall.process[0].only: it does not say who may (ERR_CONFIG_MISSING_KEY)'],
+  ['{cgroup: [a, /b/c.scope]}', null],
+  [
+    '{cgroup: [a/../b]}',
+    '16:24: firewall.process[0].only.cgroup[0]: "a/../b" is not the path of a cgroup, as in system.slice/nats.service: each part has letters, digits or any of _ . : @ + = , ~ \\ - (ERR_CONFIG_NAME)',
+  ],
+  ['{cgroup: [/]}', expect.stringContaining('"/" is not the path of a cgroup')],
+  ["{cgroup: ['a\"b']}", expect.stringContaining('is not the path of a cgroup')],
+])('who may: %s', (only, problem) => {
+  const rows = `  process:\n    - {only: ${only}, to: ["127.0.0.1:1"]}\n`;
+  const file = `${peers()}firewall:\n  version: 1\n  network: home0\n${rows}`;
+  if (problem === null) {
+    expect(folder.load(file).firewall?.host?.process).toMatchObject([
+      { users: null, cgroups: ['a', 'b/c.scope'] },
+    ]);
+  } else expect(folder.problems(file.replace('  network: home0\n', ''))).toEqual([problem]);
+});
+
 describe('what is wrong with a peer', () => {
   test.each([
     ['profile: guest', '13:14: peers.alice.profile: there is no profile "guest" (ERR_CONFIG_UNKNOWN_NAME)'],

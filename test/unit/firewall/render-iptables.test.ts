@@ -45,6 +45,7 @@ function facts(overlay: readonly IpPrefix[]): HostFacts {
     sites: new Map(),
     connected: [],
     resolved: new Map(),
+    cgroups: new Map(),
     mirrored: null,
   };
 }

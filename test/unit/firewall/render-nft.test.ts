@@ -31,6 +31,13 @@ const FACTS: HostFacts = {
   resolved: new Map([
     ['nats.example.org', ['198.51.100.4', '2001:db8::4'].map((text) => value(parseIp(text)))],
   ]),
+  cgroups: new Map([
+    ['nats.service', { nftPath: 'unified/nats.service', path: 'nats.service', level: 1, id: '5383' }],
+    [
+      'a.slice/b\\x2d.scope',
+      { nftPath: 'unified/a.slice/b\\x2d.scope', path: 'a.slice/b\\x2d.scope', level: 2, id: '5384' },
+    ],
+  ]),
   mirrored: null,
 };
 
@@ -76,6 +83,15 @@ const CASES: readonly (readonly [name: string, section: string, site?: string])[
   process:
     - {only: {uid: [0]}, to: ["127.0.0.1:2822", "[::1]:2822"]}
     - {only: {uid: [0, nats]}, to_dns: "nats.example.org:4222"}`,
+  ],
+  [
+    'process-cgroup',
+    `mss: off
+  leak_guard: {in: off, out: off, route: off}
+  process:
+    - {only: {cgroup: [nats.service, 'a.slice/b\\x2d.scope']}, to: ["127.0.0.1:2822"], to_dns: "nats.example.org:4222"}
+    - {only: {uid: [0], cgroup: [/nats.service]}, to: ["[::1]:2822"]}
+    - {only: {cgroup: [not/there]}, to: ["127.0.0.1:2823"]}`,
   ],
 ];
 
