@@ -42,6 +42,8 @@ export function parseInterface(text: string): Parsed<IpInterface> {
 export function parsePrefix(text: string): Parsed<IpPrefix> {
   const parsed = parseInterface(text);
   if (!parsed.ok) return parsed;
+  const { address, prefixLength } = parsed.value;
+  if (prefixLength === bitsOf(address.version)) return { ok: true, value: hostPrefix(address) };
   const network = networkOf(parsed.value);
   if (!hasHostBits(parsed.value)) return { ok: true, value: network };
   return {

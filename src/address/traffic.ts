@@ -62,6 +62,13 @@ const ICMP_TYPES: Readonly<Record<string, readonly [v4: number | null, v6: numbe
   'neighbor-advert': [null, 136],
 };
 
+/** The other way: protocols that have a name of their own. */
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(PROTOCOLS).flatMap(([name, [first, ...more]]) =>
+    first === undefined || more.length > 0 ? [] : [[first, name]],
+  ),
+);
+
 const TRAFFIC_EXAMPLES = 'tcp/443, udp/8000-8010, icmp/echo-request, gre or 47';
 
 /** Reads `tcp/443`, `udp/8000-8010`, `tcp`, `icmp`, `icmp/echo-request`, `icmp/8`, `gre` or `47`. At least one entry; of `icmp` two. */
@@ -134,9 +141,7 @@ function allOf(protocol: number): Traffic {
 }
 
 function nameOf(protocol: number): string {
-  const isIt = ([, numbers]: [string, readonly number[]]): boolean =>
-    numbers.length === 1 && numbers[0] === protocol;
-  return Object.entries(PROTOCOLS).find(isIt)?.[0] ?? String(protocol);
+  return NAMES.get(protocol) ?? String(protocol);
 }
 
 function parseRange(text: string, least: number, most: number): { first: number; last: number } | null {

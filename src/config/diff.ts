@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { renderEndpoint } from '../address/endpoint.ts';
 import { renderIp } from '../address/ip.ts';
 import { renderInterface, renderPrefix } from '../address/prefix.ts';
-import type { PolicyText } from './firewall/policy-text.ts';
+import { type FileText, policyKeys } from './file-text.ts';
 import { renderPublicKey } from './key.ts';
 import { renderListen } from './listen.ts';
 import { OFFLOAD_KEYS, OFFLOADS } from './offloads.ts';
@@ -81,16 +81,17 @@ export function diffConfigs(
     ...diffPeers(before.peers, after.peers, hasOtherPresharedKey),
     ...diffSection(['metrics'], METRICS, before.metrics, after.metrics),
     ...diffSection(['logging'], LOGGING, before.logging, after.logging),
-    ...diffPolicy(before.policyText, after.policyText),
+    ...diffPolicy(before.text, after.text),
   ];
 }
 
 /** The keys that are gone come first. */
-function diffPolicy(before: PolicyText, after: PolicyText): ConfigChange[] {
-  const gone = [...before].filter(([path]) => !after.has(path));
+function diffPolicy(before: FileText, after: FileText): ConfigChange[] {
+  const [former, present] = [policyKeys(before, after), policyKeys(after, before)];
+  const gone = [...former].filter(([path]) => !present.has(path));
   return [
     ...gone.map(([path, values]) => ({ path, removed: values, added: [], isLive: true })),
-    ...[...after].flatMap(([path, values]) => diffValues(path, before.get(path) ?? [], values)),
+    ...[...present].flatMap(([path, values]) => diffValues(path, former.get(path) ?? [], values)),
   ];
 }
 

@@ -5,10 +5,11 @@
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import type { Place } from '../errors.ts';
+import type { Policy } from '../policy/model.ts';
 import { checkDraft, type Draft, type PeerDraft } from './checks.ts';
+import { type FileText, textOf } from './file-text.ts';
 import { withIncluded } from './firewall/include.ts';
 import { firewallOf } from './firewall/policy.ts';
-import { policyTextOf } from './firewall/policy-text.ts';
 import { firewallSchema } from './firewall/schema.ts';
 import { checkShadows } from './firewall/shadows.ts';
 import { publicKeyOf, wipe } from './key.ts';
@@ -34,20 +35,39 @@ import { offsetIn, parseTree, type Tree } from './tree.ts';
 /**
  * Reads and judges a configuration, its key files too, of which it keeps only this node's public key.
  * All or nothing: a `ConfigError` lists everything that is wrong, in file order.
+ * @param former what was loaded before: peers of whom the file says the same are not read again, which gives the same result
  */
-export function loadConfig(file: string): NodeConfig {
+export function loadConfig(file: string, former: NodeConfig | null = null): NodeConfig {
   const text = readSource(file);
   const report = new Report(file);
-  const draft = readDraft(text, report);
+  const draft = readDraft(text, former?.text ?? null, report);
   checkDraft(draft, report);
   report.throwProblems();
-  const config = configOf(draft, report);
-  if (config.firewall !== null) checkShadows(config.firewall.policy, report);
+  const config = configOf(draft, former, report);
+  if (config.firewall !== null) {
+    checkShadows(config.firewall.policy, judgedBefore(config.text, config.firewall.policy, former), report);
+  }
   report.throwProblems();
   return config;
 }
 
-function readDraft(text: string, report: Report): Draft {
+/** Peers of whom the file says what it said before, under the same policy. Rows that name peers mean what these are now. */
+function judgedBefore(
+  { firewall, peers }: FileText,
+  policy: Policy,
+  former: NodeConfig | null,
+): ReadonlySet<string> {
+  const namesPeer = ({ allow, deny }: Pick<Policy['peers'][number], 'allow' | 'deny'>): boolean =>
+    [allow, deny].some((rows) => rows.some(({ to }) => to.kind === 'peer'));
+  if (former?.text.firewall !== firewall || policy.profiles.some(namesPeer)) return new Set();
+  const isAsBefore = (name: string): boolean =>
+    peers.get(name)?.fields === former.text.peers.get(name)?.fields;
+  return new Set(
+    policy.peers.filter((peer) => isAsBefore(peer.name) && !namesPeer(peer)).map(({ name }) => name),
+  );
+}
+
+function readDraft(text: string, former: FileText | null, report: Report): Draft {
   const root = withIncluded(parseTree(text, report), report);
   const map = asMap(report, root, [], fileKeys);
   if (map === null) {
@@ -70,7 +90,7 @@ function readDraft(text: string, report: Report): Draft {
     section === undefined
       ? {}
       : readSection(report, interfaceSchema, section.value, section.offset, ['interface']);
-  const peers = readPeers(root, report);
+  const peers = readPeers(root, former, report);
   const served = map.entries.get('metrics');
   const metrics = served && readSection(report, metricsSchema, served.value, served.offset, ['metrics']);
   const logged = map.entries.get('logging');
@@ -82,14 +102,17 @@ function readDraft(text: string, report: Report): Draft {
 }
 
 /** A section `peers` that is missing or empty is a node that has none yet. */
-function readPeers(root: Tree, report: Report): PeerDraft[] {
+function readPeers(root: Tree, former: FileText | null, report: Report): PeerDraft[] {
   const section = root.kind === 'map' ? root.entries.get('peers')?.value : undefined;
   if (section === undefined || (section.kind === 'scalar' && section.value === null)) return [];
   const map = asMap(report, section, ['peers'], ['the names of the peers']);
   return [...(map?.entries ?? [])].map(([name, { offset, value }]) => {
+    const text = textOf(value);
+    const known = former?.peers.get(name);
+    if (known?.text === text) return { name, text, fields: known.fields };
     const path = ['peers', name];
     readValue(report, peerNameSchema, { kind: 'scalar', offset, value: name }, path);
-    return { name, fields: readSection(report, peerSchema, value, offset, path) };
+    return { name, text, fields: readSection(report, peerSchema, value, offset, path) };
   });
 }
 
@@ -124,10 +147,12 @@ function readKeyFiles(
 }
 
 /** Only for a draft that has no problems. */
-function configOf(draft: Draft, report: Report): NodeConfig {
+function configOf(draft: Draft, former: NodeConfig | null, report: Report): NodeConfig {
   const folder = dirname(report.file);
   const { name, private_key_file, addresses, listen_port, mtu, table, offloads } = complete(draft.interface);
   const { publicKey } = complete({ publicKey: draft.ownPublicKey });
+  const peers = draft.peers.map((peer) => ({ ...peer, fields: completeSection(peerSchema, peer.fields) }));
+  const policy = draft.root.kind === 'map' ? draft.root.entries.get('firewall') : undefined;
   return {
     file: report.file,
     interface: {
@@ -140,7 +165,7 @@ function configOf(draft: Draft, report: Report): NodeConfig {
       table,
       offloads: offloadsOf(complete(offloads)),
     },
-    peers: draft.peers.map((peer) => peerOf(folder, peer)),
+    peers: peersOf(peers, folder, former),
     metrics: draft.metrics === undefined ? null : metricsOf(folder, complete(draft.metrics)),
     logging: { level: draft.logging?.level ?? null },
     firewall:
@@ -150,15 +175,15 @@ function configOf(draft: Draft, report: Report): NodeConfig {
             root: draft.root,
             report,
             section: completeSection(firewallSchema, draft.firewall),
-            peers: draft.peers.map(({ name: peer, fields }) => ({
-              name: peer,
-              fields: completeSection(peerSchema, fields),
-            })),
+            peers,
             addresses,
             interface: name,
             listenPort: listen_port,
           }),
-    policyText: policyTextOf(draft.root),
+    text: {
+      firewall: policy === undefined ? null : textOf(policy.value),
+      peers: new Map(peers.map((peer) => [peer.name, { text: peer.text, fields: peer.fields }])),
+    },
     places: placesOf(draft, report),
   };
 }
@@ -177,11 +202,23 @@ function metricsOf(folder: string, { listen, hosts }: MetricsConfig): MetricsCon
   };
 }
 
-function peerOf(folder: string, { name, fields }: PeerDraft): PeerConfig {
-  const { public_key, preshared_key_file, addresses, routes, metric, endpoints, keepalive } = completeSection(
-    peerSchema,
-    fields,
-  );
+interface CompletePeer {
+  readonly name: string;
+  readonly fields: z.output<typeof peerSchema>;
+}
+
+/** What is as before is the same object: a difference has not to look into it. */
+function peersOf(peers: readonly CompletePeer[], folder: string, former: NodeConfig | null): PeerConfig[] {
+  const isSameFolder = former !== null && resolve(dirname(former.file)) === resolve(folder);
+  const known = new Map(isSameFolder ? former.peers.map((peer) => [peer.name, peer]) : []);
+  return peers.map((peer) => {
+    const isAsBefore = former?.text.peers.get(peer.name)?.fields === peer.fields;
+    return (isAsBefore ? known.get(peer.name) : undefined) ?? peerOf(folder, peer);
+  });
+}
+
+function peerOf(folder: string, { name, fields }: CompletePeer): PeerConfig {
+  const { public_key, preshared_key_file, addresses, routes, metric, endpoints, keepalive } = fields;
   return {
     name,
     publicKey: public_key,
@@ -203,9 +240,11 @@ function complete<T extends object>(fields: T): { [K in keyof T]-?: Exclude<T[K]
 
 /** The same for a section with keys that may be missing. */
 function completeSection<S extends z.ZodObject<z.core.$ZodShape>>(schema: S, fields: Fields<S>): z.output<S> {
-  const needed = Object.entries(schema.shape).filter(([, field]) => !(field instanceof z.ZodOptional));
   const values: Readonly<Record<string, unknown>> = fields;
-  complete(Object.fromEntries(needed.map(([key]) => [key, values[key]])));
+  for (const key in schema.shape) {
+    if (values[key] === undefined && !(schema.shape[key] instanceof z.ZodOptional))
+      complete({ [key]: undefined });
+  }
   return fields as z.output<S>;
 }
 

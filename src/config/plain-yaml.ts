@@ -13,8 +13,10 @@ const DEPTH_LIMIT = 16;
 const COUNT_LIMIT = 500_000;
 
 /** By these the library tells an unquoted value that is no text: null, booleans and numbers of the core schema of YAML 1.2. */
-const NO_TEXT = new Document(null, { schema: 'core' }).schema.tags.flatMap((tag) =>
-  'test' in tag && tag.test !== undefined ? [tag.test] : [],
+const NO_TEXT = new RegExp(
+  new Document(null, { schema: 'core' }).schema.tags
+    .flatMap((tag) => ('test' in tag && tag.test !== undefined ? [tag.test.source] : []))
+    .join('|'),
 );
 
 // Sticky: they match where `lastIndex` says, or not at all.
@@ -264,7 +266,7 @@ function add(entries: Map<string, Entry>, name: string, entry: Entry): void {
 }
 
 function scalarOf(source: string): Scalar {
-  if (!NO_TEXT.some((test) => test.test(source))) return source;
+  if (!NO_TEXT.test(source)) return source;
   if (source === 'true' || source === 'false') return source === 'true';
   if (/^[0-9]{1,15}$/.test(source)) return Number(source);
   throw NOT_PLAIN;

@@ -43,13 +43,17 @@ export class Report {
   }
 
   place(offset: number, path: Path): Place {
+    return { ...this.position(offset), path: renderPath(path) };
+  }
+
+  /** Where an offset is. */
+  position(offset: number): Omit<Place, 'path'> {
     const source = this.#sources[Math.floor(offset / OFFSETS_PER_FILE)];
     const { line, col } = source?.lines.linePos(offset % OFFSETS_PER_FILE) ?? { line: 1, col: 1 };
     return {
       file: source?.file ?? this.file,
       line: Math.max(1, line),
       column: Math.max(1, col),
-      path: renderPath(path),
     };
   }
 

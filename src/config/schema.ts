@@ -13,8 +13,8 @@ import {
 } from '../address/prefix.ts';
 import type { Place } from '../errors.ts';
 import { keyFacts, list, type Refusal, text } from './facts.ts';
+import type { FileText } from './file-text.ts';
 import { peerAccess } from './firewall/peer.ts';
-import type { PolicyText } from './firewall/policy-text.ts';
 import type { FirewallConfig } from './firewall/schema.ts';
 import { INTERFACE_NAME } from './interface-name.ts';
 import { decodeKey } from './key.ts';
@@ -34,8 +34,8 @@ export interface NodeConfig {
   /** null: the file has no section `firewall`, and every peer may reach everything, as with plain WireGuard. */
   readonly firewall: FirewallConfig | null;
   readonly logging: LoggingConfig;
-  /** What the file says of the policy, for the difference to another file. */
-  readonly policyText: PolicyText;
+  /** What the file says of peers and policy, for the difference to another file, and for whoever loads that. */
+  readonly text: FileText;
   /**
    * Where what can fail or be refused later stands, by path: the name, port and offloads of the interface, each `peers.NAME`,
    * each key file, and where metrics are served.

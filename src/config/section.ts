@@ -21,6 +21,32 @@ const FOREIGN_KEYS: Record<string, string> = {
   presharedkey: 'a key stands in a file of its own, which preshared_key_file names',
 };
 
+/** A schema as sections are read by it, worked out once. */
+interface Plan {
+  readonly keys: readonly string[];
+  readonly fields: readonly {
+    readonly name: string;
+    readonly field: z.core.$ZodType;
+    /** What the key means where it is not written. Shared: nobody writes to what was read. */
+    readonly byDefault: z.ZodSafeParseResult<unknown>;
+  }[];
+}
+
+const plans = new WeakMap<Section, Plan>();
+
+function planOf(schema: Section): Plan {
+  const known = plans.get(schema);
+  if (known !== undefined) return known;
+  const fields = Object.entries(schema.shape).map(([name, field]) => ({
+    name,
+    field,
+    byDefault: z.safeParse(field, undefined),
+  }));
+  const plan = { keys: fields.map(({ name }) => name), fields };
+  plans.set(schema, plan);
+  return plan;
+}
+
 /** Reads a section whose own key stands at `offset`. */
 export function readSection<S extends Section>(
   report: Report,
@@ -29,27 +55,25 @@ export function readSection<S extends Section>(
   offset: number,
   path: Path,
 ): Fields<S> {
-  const map = asMap(report, tree, path, Object.keys(schema.shape));
+  const plan = planOf(schema);
+  const map = asMap(report, tree, path, plan.keys);
   if (map === null) return {};
   const fields: Record<string, unknown> = {};
-  for (const [name, field] of Object.entries(schema.shape)) {
+  for (const { name, field, byDefault } of plan.fields) {
     const entry = map.entries.get(name);
-    fields[name] =
-      entry === undefined
-        ? readAbsent(report, field, offset, [...path, name])
-        : readValue(report, field, entry.value, [...path, name]);
+    if (entry !== undefined) fields[name] = readValue(report, field, entry.value, [...path, name]);
+    else {
+      fields[name] = byDefault.data;
+      if (!byDefault.success) reportMissing(report, field, offset, [...path, name]);
+    }
   }
-  reportUnknownKeys(report, map, path, Object.keys(schema.shape));
+  reportUnknownKeys(report, map, path, plan.keys);
   return fields as Fields<S>;
 }
 
-/** What a key means that is not there: its default, or a report. */
-function readAbsent(report: Report, field: z.core.$ZodType, offset: number, path: Path): unknown {
-  const byDefault = z.safeParse(field, undefined);
-  if (byDefault.success) return byDefault.data;
+function reportMissing(report: Report, field: z.core.$ZodType, offset: number, path: Path): void {
   const { expected, hint } = factsOf(field);
   report.add('ERR_CONFIG_MISSING_KEY', offset, path, `this key is missing; it takes ${expected}`, hint);
-  return undefined;
 }
 
 /** The map that a section is, or null after a report. */
@@ -71,7 +95,7 @@ export function readValue(
   offset = tree.offset,
 ): unknown {
   if (tree.kind === 'broken') return undefined;
-  const inner = alternativeFor(withoutDefault(field), tree);
+  const inner = tree.kind === 'scalar' ? field : alternativeFor(withoutDefault(field), tree);
   if (inner instanceof z.ZodObject && tree.kind === 'map') {
     return readSection(report, inner, tree, offset, path);
   }

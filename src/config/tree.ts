@@ -39,6 +39,16 @@ export function parseTree(text: string, report: Report, path: Path = []): Tree {
   return plain;
 }
 
+/** The value of a path, undefined where there is none. */
+export function treeIn(root: Tree, path: Path): Tree | undefined {
+  let tree: Tree | undefined = root;
+  for (const part of path) {
+    if (tree?.kind === 'map' && typeof part === 'string') tree = tree.entries.get(part)?.value;
+    else tree = tree?.kind === 'list' && typeof part === 'number' ? tree.items[part] : undefined;
+  }
+  return tree;
+}
+
 /** Where the value of a path begins; of a section, its key; of what is not there, the nearest above. */
 export function offsetIn(root: Tree, path: Path): number {
   let tree: Tree = root;

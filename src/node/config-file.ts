@@ -5,7 +5,6 @@ import { realpathSync, statSync } from 'node:fs';
 import { addPeer, type NewPeer, setPeerKey } from '../config/edit.ts';
 import type { FirewallConfig } from '../config/firewall/schema.ts';
 import { loadConfig } from '../config/load.ts';
-import { renderPath } from '../config/quote.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import { readSource } from '../config/source.ts';
 import { NodeError } from '../errors.ts';
@@ -32,7 +31,7 @@ async function edit(config: NodeConfig, name: string, change: (text: string) => 
   await replaceFile(file, change(readSource(file)), {
     mode: statSync(file).mode & 0o777,
     check: (path) => {
-      written = loadConfig(path);
+      written = loadConfig(path, config);
     },
   });
   if (written?.peers.some((peer) => peer.name === name) !== true)
@@ -45,16 +44,15 @@ async function edit(config: NodeConfig, name: string, change: (text: string) => 
  * or behind the others. The rest of the file may have changed since the node read it: that is left for a reload.
  */
 export function withPeer(config: NodeConfig, written: NodeConfig, name: string): NodeConfig {
-  const path = `${renderPath(['peers', name])}.`;
-  const isOfPeer = ([key]: readonly [string, unknown]): boolean => key.startsWith(path);
+  const text = written.text.peers.get(name);
   return {
     ...config,
     peers: withNamed(config.peers, written.peers, name),
     firewall: config.firewall && withPolicyPeer(config.firewall, written.firewall, name),
-    policyText: new Map([
-      ...[...config.policyText].filter((entry) => !isOfPeer(entry)),
-      ...[...written.policyText].filter(isOfPeer),
-    ]),
+    text:
+      text === undefined
+        ? config.text
+        : { ...config.text, peers: new Map(config.text.peers).set(name, text) },
   };
 }
 

@@ -173,7 +173,7 @@ export class Node implements ControlTarget {
   async #reload(): Promise<readonly ConfigChange[]> {
     const device = this.#started();
     const from = this.#config;
-    const to = loadConfig(this.#file);
+    const to = loadConfig(this.#file, from);
     const secrets = loadSecrets(to);
     try {
       const changes = this.#changesTo(to, secrets);
@@ -200,7 +200,7 @@ export class Node implements ControlTarget {
   /** What a reload would change if the node's file were `file`. */
   #diff(file: unknown): readonly ConfigChange[] {
     if (typeof file !== 'string') throw new NodeError('ERR_NODE_REQUEST', 'no file is named');
-    const to = loadConfig(file);
+    const to = loadConfig(file, this.#config);
     const secrets = loadSecrets(to);
     try {
       return this.#changesTo(to, secrets);

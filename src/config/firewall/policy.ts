@@ -20,9 +20,10 @@ import type {
   Target,
 } from '../../policy/model.ts';
 import type { NamePolicy } from '../../policy/names.ts';
+import { renderPath } from '../quote.ts';
 import type { Path, Report } from '../report.ts';
 import type { InterfaceConfig, peerSchema } from '../schema.ts';
-import { offsetIn, type Tree } from '../tree.ts';
+import { offsetIn, type Tree, treeIn } from '../tree.ts';
 import { DNS_PORT, namePolicyOf } from './dns.ts';
 import { HOST_KEYS, hostPolicyOf } from './host.ts';
 import type { accessRowSchema, NamedTarget } from './rows.ts';
@@ -140,8 +141,8 @@ class Builder {
   }
 
   #rule(path: Path): Rule {
-    const { file, line, column, path: name } = this.place(path);
-    return { name, place: { file, line, column } };
+    const { root, report } = this.#source;
+    return { name: renderPath(path), place: report.position(offsetIn(root, path)) };
   }
 
   #peer({ name, fields }: SourcePeer): PolicyPeer {
@@ -166,8 +167,13 @@ class Builder {
   }
 
   #rows(rows: readonly z.output<typeof accessRowSchema>[], path: Path): AccessRow[] {
+    const { root, report } = this.#source;
+    const list = treeIn(root, path); // looked up once, and its name rendered once: a policy has tens of thousands of rows
+    const offsets = list?.kind === 'list' ? list.items.map(({ offset }) => offset) : [];
+    const listName = renderPath(path);
     return rows.map(({ to, from, ports = [] }, i) => ({
-      ...this.#rule([...path, i]),
+      name: `${listName}[${i}]`,
+      place: report.position(offsets[i] ?? 0),
       to: this.#target(to),
       from: from ?? null,
       traffic: ports.flat(),

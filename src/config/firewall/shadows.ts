@@ -2,7 +2,7 @@
 // believes that it does something.
 
 import { contains, hostPrefix, type IpPrefix, networkOf, packPrefix } from '../../address/prefix.ts';
-import { commonTraffic, coversTraffic, renderTraffic, type Traffic } from '../../address/traffic.ts';
+import { commonTraffic, coversTraffic, type Traffic } from '../../address/traffic.ts';
 import type { AccessRow, Policy, Rule, ServiceRef } from '../../policy/model.ts';
 import type { Report } from '../report.ts';
 
@@ -13,7 +13,8 @@ interface Atom {
   readonly traffic: Traffic | null;
 }
 
-export function checkShadows(policy: Policy, report: Report): void {
+/** @param judged names of peers whose own rows need no look, for they were found right under this policy before */
+export function checkShadows(policy: Policy, judged: ReadonlySet<string>, report: Report): void {
   const rows = new Rows(policy);
   const shared = new Map(policy.profiles.map((profile) => [profile.id, new Denials(profile.deny, rows)]));
   for (const profile of policy.profiles) {
@@ -23,6 +24,7 @@ export function checkShadows(policy: Policy, report: Report): void {
     reportTwins([profile.deny, profile.allow], rows, report);
   }
   for (const peer of policy.peers) {
+    if (judged.has(peer.name)) continue;
     const own = new Denials(peer.deny, rows);
     const profile = peer.profile === null ? undefined : shared.get(peer.profile);
     for (const row of peer.allow) {
@@ -47,6 +49,7 @@ function reportShadow(row: AccessRow, rows: Rows, denials: Denials | undefined, 
 
 function reportTwins(lists: readonly (readonly AccessRow[])[], rows: Rows, report: Report): void {
   for (const list of lists) {
+    if (list.length < 2) continue;
     const first = new Map<string, AccessRow>();
     for (const row of list) {
       const text = rows.atomsOf(row).map(keyOf).toSorted().join();
@@ -166,5 +169,6 @@ function commonOf(a: readonly Traffic[], b: readonly Traffic[]): (Traffic | null
 
 function keyOf({ to, from, traffic }: Atom): string {
   const target = typeof to === 'string' ? to : packPrefix(to);
-  return `${target} ${from === null ? '' : packPrefix(from)} ${traffic === null ? '' : renderTraffic(traffic)}`;
+  const what = traffic === null ? '' : `${traffic.protocol}/${traffic.first}-${traffic.last}`;
+  return `${target} ${from === null ? '' : packPrefix(from)} ${what}`;
 }
