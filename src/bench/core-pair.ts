@@ -124,10 +124,10 @@ function ipv4(destination: string, length: number, protocol: number): Uint8Array
   return packet;
 }
 
-/** A UDP packet of `length` bytes. */
-export function udpPacket(destination: string, length: number): Uint8Array {
+/** A UDP packet of `length` bytes, of the `index`th flow. */
+export function udpPacket(destination: string, length: number, index = 0): Uint8Array {
   const packet = ipv4(destination, length, 17);
-  packet.set([0x9c, 0x40, 0x01, 0xbb, (length - 20) >> 8, (length - 20) & 0xff], 20);
+  packet.set([0x9c, 0x40 + index, 0x01, 0xbb, (length - 20) >> 8, (length - 20) & 0xff], 20);
   return packet;
 }
 

@@ -23,6 +23,12 @@ const SHAPES = [
     packet: () => udpPacket(OVERLAY.right, 64),
   },
   {
+    name: 'UDP, 64 bytes, 64 flows',
+    frames: 64,
+    header: vnetHeader('udp', 0),
+    packet: (index: number) => udpPacket(OVERLAY.right, 64, index),
+  },
+  {
     name: 'TCP superpacket, 64 KiB',
     frames: 3,
     header: vnetHeader('tcp', 1380),

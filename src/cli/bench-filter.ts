@@ -6,7 +6,7 @@ import { roundsOption, showProgress } from './bench-progress.ts';
 import { alignColumns } from './table.ts';
 
 /** Batches of one measurement. */
-const BATCHES = 20;
+const BATCHES = 10;
 
 export function registerBenchFilter(bench: Command): void {
   bench
@@ -16,7 +16,7 @@ export function registerBenchFilter(bench: Command): void {
       'Moves packets through two connected cores in memory, without a policy and with 10, 1,000 and 100,000 rules in the same run.\n' +
         'Then applies a policy of 5,000 peers with ten grants each, and changes one of them.',
     )
-    .option('--rounds <n>', 'how often each is measured', roundsOption, 60)
+    .option('--rounds <n>', 'how often each is measured', roundsOption, 150)
     .option('--json', 'print JSON')
     .action(({ rounds, json }: { rounds: number; json?: boolean }) => {
       const progress = showProgress();

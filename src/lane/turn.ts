@@ -22,6 +22,8 @@ export class Turns {
   /** What waits in the write column and in the send column. */
   #frames = 0;
   #messages = 0;
+  /** As the core said before the last sleep. */
+  #releaseMs = Number.POSITIVE_INFINITY;
 
   constructor(core: Core, io: Io) {
     this.#core = core;
@@ -60,14 +62,18 @@ export class Turns {
     }
   }
 
-  /** When the next packet that waits for the rate of its peer may leave; infinite while none waits. */
-  get releaseMs(): number {
-    return this.#core.releaseAt();
+  /**
+   * When the next packet that waits for the rate of its peer may leave; infinite while none waits. To be asked once a turn, before
+   * it sleeps: {@link release} goes by the answer, for what begins to wait in a turn is never due in it.
+   */
+  nextRelease(): number {
+    this.#releaseMs = this.#core.releaseAt();
+    return this.#releaseMs;
   }
 
   /** Lets go packets that have waited, if their time has come. */
   release(): void {
-    if (this.#core.releaseAt() > this.nowMs) return;
+    if (this.#releaseMs > this.nowMs) return;
     this.flush();
     this.#messages = this.#core.release();
     this.#frames = this.#core.answers();

@@ -97,12 +97,14 @@ class Lane {
       // Also through the code for data, of which there is none.
       if (!this.#turn(0, DATA)) return;
     }
-    while (this.#turn(this.#isBusy ? 0 : this.#nextDue(), 0));
+    while (this.#turn(this.#nextDue(), 0));
   }
 
   /** When there is something to do, whatever comes or not. */
   #nextDue(): number {
-    return this.#isUp ? Math.min(this.#nextTick, this.#turns.releaseMs) : this.#nextTick;
+    const releaseMs = this.#turns.nextRelease();
+    if (this.#isBusy) return 0;
+    return this.#isUp ? Math.min(this.#nextTick, releaseMs) : this.#nextTick;
   }
 
   /** One turn: sleeps until `untilMs` at most, takes in what is ready, `also` what is named. False ends the lane. */

@@ -40,6 +40,9 @@ impl Filter {
         if !self.is_on {
             return Ok((Onward::Host, Passed::default()));
         }
+        if let Some(passed) = self.pass_known(Leg::In, peer, bytes, now) {
+            return Ok((Onward::Host, passed)); // nobody has an exit
+        }
         let (place, passed) = self.pass_by(Leg::In, peer, false, bytes, now)?;
         Ok((self.onward(peer, place)?, passed))
     }

@@ -1,11 +1,14 @@
 //! Live flows, in a table of fixed size that allocates nothing once it is there. A flow has two places it may be in, ten
 //! ways each, and takes the emptier (two choices: Azar, Broder, Karlin, Upfal 1999): at two thirds full none finds both taken. Places come from a keyed hash, so that no sender can choose whom to meet.
+//! Where the flows of late are is remembered beside it under a hash that costs next to nothing: whoever makes flows meet there
+//! makes them slower to find, and that is all.
 //!
 //! When both are full, somebody gives way who matters least: who is nobody's any more, else a flow that nobody answered,
 //! else the longest idle; among equals, of the peer with most flows, and never for a peer that has more than the victim's.
 //! So a flood of new flows displaces itself before it displaces anyone's conversation.
 
 use crate::host::{self, Millis};
+use crate::packet::address::Version;
 
 use super::Leg;
 use super::policy::Decision;
@@ -15,9 +18,16 @@ use super::tcp::Tracking;
 const SETS: usize = 16_384;
 const WAYS: usize = 10;
 pub const CAPACITY: usize = SETS * WAYS;
+/// Places that are remembered: a batch is of fewer flows, and they fit in a corner of the first-level cache.
+const RECENT_BITS: u32 = 10;
 
 /// Time in tenths of a second: 13 years in 32 bits.
 pub type Ticks = u32;
+
+/// How long a flow without connections is remembered: one that nobody has answered, and one that was. RFC 4787 §4.3 asks
+/// for two minutes of UDP.
+pub const UNANSWERED: Ticks = seconds(30);
+const ANSWERED: Ticks = seconds(180);
 
 pub const fn seconds(count: u32) -> Ticks {
     count * 10
@@ -26,6 +36,25 @@ pub const fn seconds(count: u32) -> Ticks {
 pub fn ticks(now: Millis) -> Ticks {
     (now / 100) as Ticks
 }
+
+/// [`ticks`] of the same time as a moment ago, without a division.
+#[derive(Default)]
+pub struct Clock {
+    now: Millis,
+    ticks: Ticks,
+}
+
+impl Clock {
+    pub fn ticks(&mut self, now: Millis) -> Ticks {
+        if now != self.now {
+            *self = Clock { now, ticks: ticks(now) };
+        }
+        self.ticks
+    }
+}
+
+/// Address and port at one end of a flow.
+type End = (u128, u16);
 
 /// What tells one flow from another, in both directions alike: the ends as seen from us, and the tunnel it is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,7 +73,7 @@ pub struct FlowKey {
     pub tunnel: u32,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flow {
     pub key: FlowKey,
     pub expires: Ticks,
@@ -60,6 +89,33 @@ pub struct Flow {
     /// By what it passes; or, where it is revoked, why nothing of it does while it goes on.
     pub decision: Decision,
     pub tcp: Tracking,
+}
+
+impl FlowKey {
+    /// Of a packet on `leg` with these ends: source and destination.
+    #[inline]
+    pub fn of_ends(
+        leg: Leg,
+        (source, destination): (End, End),
+        protocol: u8,
+        version: Version,
+        tunnel: u32,
+    ) -> FlowKey {
+        let ((remote, remote_port), (local, local_port)) = match leg {
+            Leg::In => (source, destination),
+            Leg::Out => (destination, source),
+        };
+        let is_v6 = version == Version::V6;
+        FlowKey { remote, local, remote_port, local_port, protocol, is_v6, asks: None, tunnel }
+    }
+}
+
+impl Flow {
+    /// A packet without connection passes, from who opened the flow or from the other.
+    pub fn hear(&mut self, is_original: bool, now: Ticks) {
+        self.is_answered |= !is_original;
+        self.expires = now + if self.is_answered { ANSWERED } else { UNANSWERED };
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -79,7 +135,10 @@ pub struct FlowTable {
     keys: [u64; 10],
     /// 0 = free.
     tags: Box<[[u32; WAYS]]>,
+    /// INVARIANT: of a free place, what it holds has run out long ago.
     flows: Box<[Flow]>,
+    /// Places where flows were found last: see [`FlowTable::recall`].
+    recent: Box<[u32]>,
     peers: Vec<PeerFlows>,
     next_tunnel: u32,
     count: usize,
@@ -95,6 +154,7 @@ impl FlowTable {
             keys: [0; 10],
             tags: Box::default(),
             flows: Box::default(),
+            recent: Box::default(),
             peers: Vec::new(),
             next_tunnel: 1,
             count: 0,
@@ -114,6 +174,7 @@ impl FlowTable {
         }
         self.tags = vec![[0; WAYS]; SETS].into_boxed_slice();
         self.flows = vec![Flow::default(); CAPACITY].into_boxed_slice();
+        self.recent = vec![0; 1 << RECENT_BITS].into_boxed_slice();
     }
 
     pub fn count(&self) -> usize {
@@ -168,6 +229,21 @@ impl FlowTable {
         None
     }
 
+    /// The flow with this key if it is where one like it was found last, and alive. No other place has it then, so
+    /// [`FlowTable::find`] would find it too.
+    #[inline]
+    pub fn recall(&mut self, key: &FlowKey, now: Ticks) -> Option<&mut Flow> {
+        let place = *self.recent.get(recent_place(key))?;
+        self.flows.get_mut(place as usize).filter(|flow| flow.key == *key && flow.expires > now)
+    }
+
+    /// The flow with this key, which is in this place, is looked for there first.
+    pub fn remember(&mut self, key: &FlowKey, place: usize) {
+        if let Some(recent) = self.recent.get_mut(recent_place(key)) {
+            *recent = place as u32;
+        }
+    }
+
     /// Puts a flow of `peer` in its place, or in the place of one with the same key. None if nobody gives way.
     pub fn insert(&mut self, flow: Flow, peer: u32, now: Ticks) -> Option<usize> {
         let place = self.place_for(&flow.key, peer, now)?;
@@ -220,7 +296,8 @@ impl FlowTable {
         }
         *tag = 0;
         self.count -= 1;
-        let Some(flow) = self.flows.get(place) else { return };
+        let Some(flow) = self.flows.get_mut(place) else { return };
+        flow.expires = 0;
         if let Some(flows) =
             self.peers.get_mut(flow.peer as usize).filter(|peer| peer.tunnel == flow.key.tunnel)
         {
@@ -306,6 +383,16 @@ impl FlowTable {
     /// Bytes it takes.
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.tags) + size_of_val(&*self.flows)
+        size_of_val(&*self.tags) + size_of_val(&*self.flows) + size_of_val(&*self.recent)
     }
+}
+
+/// Where the place of a flow is remembered. Fibonacci hashing (Knuth, TAOCP 3, §6.4) of a sum that no honest flows share.
+fn recent_place(key: &FlowKey) -> usize {
+    let fold = |bits: u128| bits as u64 ^ (bits >> 64) as u64;
+    let ports = u64::from(key.remote_port) << 16 | u64::from(key.local_port);
+    let sum = fold(key.remote)
+        .wrapping_add(fold(key.local).rotate_left(24))
+        .wrapping_add(ports << 8 ^ u64::from(key.tunnel) << 40);
+    (sum.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - RECENT_BITS)) as usize
 }

@@ -8,6 +8,8 @@
 //!        → no flow: may it open one? → who (policy.rs) → rules (rules.rs) → new flow                          → pass
 //! ```
 //!
+//! Nearly every packet is of a known flow that passes; those have a short way through this, `known.rs`.
+//!
 //! A flow belongs to one tunnel: what comes through another is not of it, whatever its addresses say. A change of the policy
 //! raises its generation, and a flow whose generation is older is judged again before its next packet passes, in either
 //! direction; so what was revoked is dead at once, and what is still allowed does not notice.
@@ -20,6 +22,9 @@ mod decode;
 mod exit;
 mod flow_table;
 mod fragments;
+mod known;
+#[cfg(test)]
+mod known_tests;
 #[cfg(test)]
 mod meter_tests;
 mod meters;
@@ -41,7 +46,7 @@ use crate::packet::address::{Address, Version};
 
 use self::decode::Staged;
 pub use self::exit::Onward;
-use self::flow_table::{Flow, FlowKey, FlowTable, Ticks, seconds, ticks};
+use self::flow_table::{Clock, Flow, FlowKey, FlowTable, Ticks, UNANSWERED, seconds, ticks};
 use self::fragments::{Fragments, Origin};
 use self::meters::Meters;
 pub use self::meters::{Due, Passed, Turn};
@@ -55,10 +60,6 @@ use self::tcp::{Segment, Step, Tracking};
 
 pub use self::decode::Void;
 
-/// How long a flow without connections is remembered: one that nobody has answered, and one that was. RFC 4787 §4.3 asks
-/// for two minutes of UDP.
-const UNANSWERED: Ticks = seconds(30);
-const ANSWERED: Ticks = seconds(180);
 /// How long connections that were there before the filter are taken up, where it takes the place of one that had them.
 const PICK_UP: Ticks = seconds(60);
 /// Answers to denied packets, per peer: so many at once, and so many a second.
@@ -132,6 +133,7 @@ pub struct Filter {
     pick_up_until: Ticks,
     /// Whether any peer is followed: what a packet is asked where none is.
     follows: bool,
+    clock: Clock,
 }
 
 impl Filter {
@@ -150,6 +152,7 @@ impl Filter {
             meters: Meters::new(),
             pick_up_until: 0,
             follows: false,
+            clock: Clock::default(),
         }
     }
 
@@ -310,10 +313,13 @@ impl Filter {
         if !self.is_on {
             return Ok(Passed::default());
         }
-        self.pass_by(leg, peer, false, bytes, now).map(|(_, passed)| passed)
+        match self.pass_known(leg, peer, bytes, now) {
+            Some(passed) => Ok(passed),
+            None => self.pass_by(leg, peer, false, bytes, now).map(|(_, passed)| passed),
+        }
     }
 
-    /// The same, with the place of the flow that the packet is of.
+    /// The long way, with the place of the flow that the packet is of.
     fn pass_by(
         &mut self,
         leg: Leg,
@@ -501,6 +507,7 @@ impl Filter {
         };
         let now = ticks(case.now);
         let Some(place) = self.flows.find(&key, now) else { return self.open(case, key, segment) };
+        self.flows.remember(&key, place);
         if let Err(decision) = self.judge_again(case, place) {
             // Another connection on the same ports is not the one that was revoked.
             let opens = segment.filter(Segment::opens).is_some();
@@ -509,8 +516,7 @@ impl Filter {
         let Some(flow) = self.flows.get_mut(place) else { return Err(DropReason::NoFlow) };
         let is_original = flow.leg == case.leg;
         let Some(segment) = segment else {
-            flow.is_answered |= !is_original;
-            flow.expires = now + if flow.is_answered { ANSWERED } else { UNANSWERED };
+            flow.hear(is_original, now);
             return Ok(place);
         };
         match flow.tcp.step(is_original, &segment) {
@@ -671,13 +677,8 @@ fn key_of(leg: Leg, packet: &Packet<'_>, tunnel: u32) -> FlowKey {
     } else {
         (None, packet.ports())
     };
-    let (protocol, is_v6) = (packet.protocol, packet.source.version == Version::V6);
-    let (source, destination) = (packet.source.bits, packet.destination.bits);
-    let ((remote, remote_port), (local, local_port)) = match leg {
-        Leg::In => ((source, source_port), (destination, destination_port)),
-        Leg::Out => ((destination, destination_port), (source, source_port)),
-    };
-    FlowKey { remote, local, remote_port, local_port, protocol, is_v6, asks, tunnel }
+    let ends = ((packet.source.bits, source_port), (packet.destination.bits, destination_port));
+    FlowKey { asks, ..FlowKey::of_ends(leg, ends, packet.protocol, packet.source.version, tunnel) }
 }
 
 /// What opened a flow, or would have, on `leg`.

@@ -106,7 +106,7 @@ enum State {
 }
 
 /// What one side has sent, and what the other lets it send.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Side {
     /// Behind the last it has sent.
     end: u32,
@@ -118,7 +118,7 @@ struct Side {
 }
 
 /// Both sides: 0 opened the connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tracking {
     sides: [Side; 2],
     state: State,
@@ -200,6 +200,16 @@ impl Tracking {
         Step::Pass(self.timeout())
     }
 
+    /// [`Tracking::step`] of a plain segment that goes on with an established connection. None for any other segment, and for
+    /// one that does not pass: then nothing has changed.
+    pub fn go_on(&mut self, is_original: bool, segment: &Segment) -> Option<Ticks> {
+        let goes_on = self.state == State::Established
+            && segment.flags == ACK
+            && !segment.is_fragment
+            && (self.is_loose || self.is_plausible(is_original, segment));
+        goes_on.then_some(ESTABLISHED)
+    }
+
     fn hear_syn(&mut self, is_original: bool, segment: &Segment) -> Step {
         let [original, reply] = &mut self.sides;
         let (sender, receiver) = if is_original { (original, reply) } else { (reply, original) };
@@ -216,7 +226,8 @@ impl Tracking {
         Step::Pass(self.timeout())
     }
 
-    /// Whether sequence and acknowledgement number lie where this side may be, and what it says of its window is taken in.
+    /// Whether sequence and acknowledgement number lie where this side may be; then what it says of its window is taken in, else
+    /// nothing.
     fn is_plausible(&mut self, is_original: bool, segment: &Segment) -> bool {
         let scales = self.sides.iter().all(|side| side.scale.is_some());
         let [original, reply] = &mut self.sides;

@@ -15,11 +15,11 @@ pub const BOB: u32 = 1;
 /// A peer of the device that no policy names.
 const STRANGER: u32 = 2;
 pub const NOW: Millis = 1_000_000;
-const SYN: u8 = 0x02;
-const SYN_ACK: u8 = 0x12;
-const ACK: u8 = 0x10;
-const RST: u8 = 0x04;
-const FIN_ACK: u8 = 0x11;
+pub const SYN: u8 = 0x02;
+pub const SYN_ACK: u8 = 0x12;
+pub const ACK: u8 = 0x10;
+pub const RST: u8 = 0x04;
+pub const FIN_ACK: u8 = 0x11;
 
 fn address(text: &str) -> Address {
     match text.parse().unwrap() {
@@ -30,7 +30,7 @@ fn address(text: &str) -> Address {
 
 impl Filter {
     /// Whether a packet passes.
-    fn check(&mut self, leg: Leg, peer: u32, bytes: &[u8], now: Millis) -> Result<(), DropReason> {
+    pub fn check(&mut self, leg: Leg, peer: u32, bytes: &[u8], now: Millis) -> Result<(), DropReason> {
         self.pass(leg, peer, bytes, now).map(|_| ())
     }
 }
@@ -208,7 +208,7 @@ fn keys() -> HashMap<[u8; 32], u32> {
     HashMap::from([([1; 32], ALICE), ([2; 32], BOB), ([3; 32], STRANGER)])
 }
 
-fn ip(from: &str, to: &str, protocol: u8, payload: &[u8]) -> Vec<u8> {
+pub fn ip(from: &str, to: &str, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let (source, destination) = (address(from), address(to));
     let mut packet = vec![];
     if source.version == Version::V4 {
@@ -235,14 +235,14 @@ pub fn udp(from: &str, source: u16, to: &str, port: u16) -> Vec<u8> {
 }
 
 #[derive(Clone, Copy)]
-struct Tcp {
-    flags: u8,
-    sequence: u32,
-    acknowledgement: u32,
-    payload: usize,
+pub struct Tcp {
+    pub flags: u8,
+    pub sequence: u32,
+    pub acknowledgement: u32,
+    pub payload: usize,
 }
 
-fn tcp((from, source): (&str, u16), (to, port): (&str, u16), segment: Tcp) -> Vec<u8> {
+pub fn tcp((from, source): (&str, u16), (to, port): (&str, u16), segment: Tcp) -> Vec<u8> {
     let mut bytes = vec![];
     bytes.extend(source.to_be_bytes());
     bytes.extend(port.to_be_bytes());
@@ -253,15 +253,15 @@ fn tcp((from, source): (&str, u16), (to, port): (&str, u16), segment: Tcp) -> Ve
     ip(from, to, TCP, &bytes)
 }
 
-fn plain(flags: u8) -> Tcp {
+pub fn plain(flags: u8) -> Tcp {
     Tcp { flags, sequence: 1_000, acknowledgement: 0, payload: 0 }
 }
 
-const ALICE_END: (&str, u16) = ("10.9.0.2", 40_000);
-const HTTPS: (&str, u16) = ("10.9.0.1", 443);
+pub const ALICE_END: (&str, u16) = ("10.9.0.2", 40_000);
+pub const HTTPS: (&str, u16) = ("10.9.0.1", 443);
 
 /// Alice's connection to this node's port 443, with both ends at 1,001.
-fn connect(filter: &mut Filter, now: Millis) {
+pub fn connect(filter: &mut Filter, now: Millis) {
     let answer = Tcp { acknowledgement: 1_001, ..plain(SYN_ACK) };
     let done = Tcp { sequence: 1_001, acknowledgement: 1_001, ..plain(ACK) };
     assert_eq!(filter.check(Leg::In, ALICE, &tcp(ALICE_END, HTTPS, plain(SYN)), now), Ok(()));
@@ -269,11 +269,11 @@ fn connect(filter: &mut Filter, now: Millis) {
     assert_eq!(filter.check(Leg::In, ALICE, &tcp(ALICE_END, HTTPS, done), now), Ok(()));
 }
 
-fn data(sequence: u32, acknowledgement: u32, payload: usize) -> Tcp {
+pub fn data(sequence: u32, acknowledgement: u32, payload: usize) -> Tcp {
     Tcp { flags: ACK, sequence, acknowledgement, payload }
 }
 
-const DENIED: Result<(), DropReason> = Err(DropReason::FilterDenied);
+pub const DENIED: Result<(), DropReason> = Err(DropReason::FilterDenied);
 
 /// alice opens a connection to the service, it answers, she asks for something.
 pub fn tcp_data_of_alice() -> [Vec<u8>; 3] {
@@ -454,7 +454,7 @@ fn nobody_speaks_for_this_node_from_outside() {
 }
 
 /// Alice's grants without one of them.
-fn without(rule: u32) -> Change {
+pub fn without(rule: u32) -> Change {
     let mut change = Change::default().by_id(2, 2);
     for (id, to, protocol, port) in [(10, "10.9.0.1/32", TCP, 443), (11, "10.9.0.1/32", 17, 53)] {
         if id != rule {
