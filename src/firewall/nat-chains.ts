@@ -125,10 +125,13 @@ export function publishCounter({ owner, protocol }: PublishRow): string {
 function listenMatch({ row, address }: Backend, facts: HostFacts): Match {
   const { version } = address;
   if (row.listen === 'any') {
-    const local = { version, destinationIsLocal: true } as const;
-    return version === 4
-      ? { ...local, destination: { kind: 'networks', networks: ['127.0.0.0/8'], isNot: true } }
-      : local;
+    // Sent on, what this host says to itself would never have an answer.
+    const loopback = version === 4 ? '127.0.0.0/8' : '::1';
+    return {
+      version,
+      destinationIsLocal: true,
+      destination: { kind: 'networks', networks: [loopback], isNot: true },
+    };
   }
   if (row.listen !== 'overlay') return { version, destination: oneOfNetworks([renderIp(row.listen)]) };
   const own = ofVersion(facts.ownAddresses, version).map(renderIp);

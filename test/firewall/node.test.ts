@@ -9,7 +9,8 @@ import { until } from '../support/deadline.ts';
 import { networkState } from '../support/host-state.ts';
 import { generateKeyPair } from '../support/keys.ts';
 import { type NodeFile, NodeProcess, Scratch, writeNode } from '../support/node-process.ts';
-import { ruleset } from '../support/overlay-host.ts';
+import { DENY_ALL, ruleset } from '../support/overlay-host.ts';
+import { Prober } from '../support/prober.ts';
 
 function nodeFile(firewall: object): NodeFile {
   return {
@@ -129,3 +130,36 @@ test('keeps its rules at the end where the file says so, and does not start with
   expect(await ruleset(host)).toBe('');
   expect(await networkState(host)).toBe(networkBefore);
 });
+
+test.concurrent.each(['nft', 'iptables-nft', 'iptables-legacy'])(
+  'by %s: the port that the node listens on is the one that is open, also when it is another one',
+  async (backend) => {
+    await using net = await direct();
+    await using scratch = await Scratch.create();
+    const { left: host, right } = net;
+    await host.exec('nft', ['-f', '-'], { input: DENY_ALL });
+    const inbound = [{ name: 'wg', proto: 'udp', port: '$listen', from: ['any'] }];
+    const file = nodeFile({ host: { backend, inbound } });
+    const listensOn = (port: number): NodeFile => ({
+      ...file,
+      interface: { ...file.interface, name: `rf-${backend}`.slice(0, 15), listen_port: port },
+    });
+    const files = await writeNode(scratch.path, generateKeyPair(), listensOn(51_820));
+    await using node = await NodeProcess.start(host, files);
+    const stranger = Prober.start(right);
+    // What comes in is counted, for it is no message; what is let in where nobody listens would be refused.
+    const expectOpen = async (open: number, closed: number) => {
+      for (const address of [host.v4, host.v6]) {
+        const before = await node.drops('malformed-message');
+        expect(await stranger.knockInVain('udp', address, closed)).toEqual({ error: 'silence' });
+        expect(await node.drops('malformed-message')).toBe(before);
+        expect(await stranger.knockInVain('udp', address, open)).toEqual({ error: 'silence' });
+        await node.dropped('malformed-message', before);
+      }
+    };
+    await expectOpen(51_820, 51_821);
+    await writeFile(files.configFile, stringify(listensOn(51_821)));
+    expect(await node.command('reload')).toContain('interface.listen_port');
+    await expectOpen(51_821, 51_820);
+  },
+);

@@ -7,6 +7,7 @@ import { Capture, captureObstacle } from '../support/capture.ts';
 import { until } from '../support/deadline.ts';
 import {
   at,
+  DENY_ALL,
   HostRules,
   OVERLAY_NET,
   type OverlayHost,
@@ -15,14 +16,6 @@ import {
   WAN,
 } from '../support/overlay-host.ts';
 import { Prober } from '../support/prober.ts';
-
-/** An administrator's firewall that lets nothing in and nothing through. */
-const DENY_ALL = `
-table inet filter {
-  chain input { type filter hook input priority filter; policy drop; iifname "lo" accept; ct state established,related accept; meta l4proto ipv6-icmp accept; }
-  chain forward { type filter hook forward priority filter; policy drop; ct state established,related accept; }
-}
-`;
 
 const VERSIONS = [4, 6] as const;
 

@@ -32,6 +32,14 @@ export const OVERLAY_NET: Net = { v4: '10.9.0', v6: 'fd09::' };
 export const LAN: Net = { v4: '192.168.7', v6: 'fd07::' };
 export const WAN: Net = { v4: '203.0.113', v6: '2001:db8:9::' };
 
+/** An administrator's firewall that lets nothing in and nothing through. */
+export const DENY_ALL = `
+table inet filter {
+  chain input { type filter hook input priority filter; policy drop; iifname "lo" accept; ct state established,related accept; meta l4proto ipv6-icmp accept; }
+  chain forward { type filter hook forward priority filter; policy drop; ct state established,related accept; }
+}
+`;
+
 /** `10.9.0.2` or `fd09::2`. */
 export function at(net: Net, number: number, version: 4 | 6): string {
   return version === 4 ? `${net.v4}.${number}` : `${net.v6}${number}`;
@@ -118,7 +126,11 @@ export type HostStatus = {
 };
 
 /** `firewall` in a file; who applies it is added. */
-type Section = Readonly<Record<string, unknown>> & { readonly host?: object };
+type Section = Readonly<Record<string, unknown>> & {
+  readonly host?: object;
+  /** By the peer behind which each is. */
+  readonly sites?: Readonly<Record<string, { readonly subnets: readonly string[] }>>;
+};
 
 /** The rules of a host: the engine as it runs inside a node. */
 export class HostRules implements AsyncDisposable {
@@ -151,9 +163,10 @@ export class HostRules implements AsyncDisposable {
     const [alice, bob] = this.#peers;
     const path = join(this.#scratch.path, 'ringfence.yaml');
     await writeFile(join(this.#scratch.path, 'node.key'), `${this.#key.privateKey}\n`, { mode: 0o600 });
-    const peer = (publicKey: string | undefined, number: number) => ({
+    const peer = (name: string, publicKey: string | undefined, number: number) => ({
       public_key: publicKey,
       addresses: [at(OVERLAY_NET, number, 4), at(OVERLAY_NET, number, 6)],
+      routes: firewall.sites?.[name]?.subnets ?? [],
     });
     const config = {
       interface: {
@@ -162,7 +175,7 @@ export class HostRules implements AsyncDisposable {
         addresses: both(OVERLAY_NET, 1),
         listen_port: 51820,
       },
-      peers: { alice: peer(alice?.publicKey, 2), bob: peer(bob?.publicKey, 3) },
+      peers: { alice: peer('alice', alice?.publicKey, 2), bob: peer('bob', bob?.publicKey, 3) },
       firewall: {
         version: 1,
         network: 'test',

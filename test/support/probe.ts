@@ -111,9 +111,11 @@ function hold({ id, address, port }: Request): void {
 function stream({ id, address, port }: Request): void {
   const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
   socket.on('message', (data) => answer(id, JSON.parse(String(data)) as object));
-  socket.on('error', (error) => answer(id, { error: 'code' in error ? String(error.code) : error.message }));
+  const fail = (error: Error) => answer(id, { error: 'code' in error ? String(error.code) : error.message });
+  socket.on('error', fail);
   socket.connect(port, address, () => {
-    setInterval(() => socket.send('more', () => answer(id, { sent: true })), 20);
+    // A refusal is told by the next receipt or by the next send.
+    setInterval(() => socket.send('more', (error) => (error ? fail(error) : answer(id, { sent: true }))), 20);
   });
 }
 
