@@ -9,6 +9,7 @@ import type { HostFacts } from './facts.ts';
 import { IptablesRules } from './iptables-rules.ts';
 import { ownTables, parseSave } from './iptables-save.ts';
 import { NftRules } from './nft-rules.ts';
+import type { OwnChanges } from './own-changes.ts';
 import type { Total } from './ruleset.ts';
 import type { Replacement } from './table.ts';
 
@@ -31,10 +32,12 @@ export interface HostRuleset {
    * @throws FirewallError when the host refuses them: what was there before still stands, or the error says otherwise
    */
   apply(policy: HostPolicy, facts: HostFacts): Promise<Replacement>;
-  /** Puts what was last applied back, without a look at what is there. */
-  putBack(): Promise<void>;
-  /** Whether the rules are as we left them; `andElements`: those of sets, too. */
-  isIntact(andElements: boolean): Promise<boolean>;
+  /** Puts what was last applied back, without a look at what is there. `isOpen`: what is to be denied may pass meanwhile. */
+  putBack(isOpen: boolean): Promise<void>;
+  /** Whether the rules are as we left them. */
+  isIntact(): Promise<boolean>;
+  /** Which of the changes that the kernel tells of are ours; absent where it tells nobody. */
+  readonly changes?: OwnChanges;
   /** A change that the kernel tells of, and that leaves everything as it was. */
   ping(): Promise<void>;
   /** A digest of all rules that this program knows of, of others too; null where it is told of changes instead. */

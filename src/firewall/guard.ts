@@ -5,13 +5,16 @@ import { createInterface } from 'node:readline';
 import { execa } from 'execa';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { OwnChanges } from './own-changes.ts';
 
 /** Something happened to the table, or may have. */
 export interface TableChange {
   /** Whether it may be put back; else it is only looked at. */
   readonly mayAct: boolean;
-  /** Whether elements of its sets were added or deleted. */
-  readonly ofElements: boolean;
+  /** Whether somebody else is known to have changed it; else it is to be looked at. */
+  readonly isCertain: boolean;
+  /** Whether rules may be missing, so that what is to be denied may pass. */
+  readonly isOpen: boolean;
 }
 
 export interface RulesetGuardOptions {
@@ -24,6 +27,8 @@ export interface RulesetGuardOptions {
   readonly log: Log;
   /** Puts the table back where it is not as we left it, and says whether it was not. */
   readonly restoreTable: (change: TableChange) => Promise<boolean>;
+  /** Which changes of the table are ours; null where no monitor tells of any. */
+  readonly changes: OwnChanges | null;
   /** A digest of all rules, to be asked for again and again where no monitor tells of changes; else null. */
   readonly look: (() => Promise<string | null>) | null;
   /** Makes a change that amounts to none: a monitor that listens tells of it. */
@@ -39,8 +44,10 @@ const FIGHT_COUNT = 5;
 const FIGHT_WINDOW_MS = 60_000;
 const FIRST_PAUSE_MS = 2_000;
 const LAST_PAUSE_MS = 60_000;
-/** The monitor dies when events overrun its socket (ENOBUFS): it is started again, and what it missed is looked at. */
+/** Who ends the monitor ends nothing: it is started again, and what it missed is looked at. */
 const MONITOR_RETRY_MS = 500;
+/** A monitor tells of thousands of elements of our own within a second; what it lost it never tells of. */
+const SEEN_LIMIT_MS = 5_000;
 /** How often iptables is asked, and after how many times chains that are not its own are looked at. */
 const POLL_MS = 400;
 const LISTING_POLLS = 25;
@@ -51,7 +58,10 @@ const PING_MS = 20;
 const LISTEN_LIMIT_MS = 5_000;
 
 /** A line of the monitor about what a table holds. An `update` of a dynamic set is no business of ours. */
-const TOUCH = /^(?:add|insert|replace|delete|destroy) (table|chain|rule|set|map|element|counter) (\S+ \S+)/;
+const TOUCH =
+  /^(add|insert|replace|delete|destroy) (table|chain|rule|set|map|element|counter) (\S+ \S+) ?(\S*)/;
+/** It says so when events overrun its socket (ENOBUFS). */
+const LOST = /^# ERROR: /;
 
 export class RulesetGuard implements AsyncDisposable {
   readonly #options: RulesetGuardOptions;
@@ -69,9 +79,14 @@ export class RulesetGuard implements AsyncDisposable {
   readonly #listening = Promise.withResolvers<void>();
   /** Whether the monitor that runs has told anything. */
   #hasHeard = false;
-  /** What the lines of a generation that has not ended are about. */
+  /** What the lines of a generation that has not ended say of the table. */
   #touchesTable = false;
-  #touchesElements = false;
+  #deletesRules = false;
+  #addedChains: string[] = [];
+  /** Of what somebody else did that is not mended yet. */
+  #isOpen = false;
+  /** Whether changes were not told of, so that only a look can say what is there. */
+  #isUnknown = false;
 
   private constructor(options: RulesetGuardOptions) {
     this.#options = options;
@@ -109,7 +124,7 @@ export class RulesetGuard implements AsyncDisposable {
       const began = performance.now();
       const now = await look().catch(() => null);
       age += 1;
-      if (now !== seen) this.#do(async () => await this.#restoreTable('somebody', true));
+      if (now !== seen) this.#do(async () => await this.#restoreTable('somebody'));
       // Chains of others that iptables does not list change, too.
       if (now !== seen || age % LISTING_POLLS === 0) this.#settle('somebody');
       seen = now;
@@ -128,6 +143,7 @@ export class RulesetGuard implements AsyncDisposable {
         env: { LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
       });
       this.#hasHeard = false;
+      this.#options.changes?.forget(); // it will not tell of what was before
       const listening = this.#awaitMonitor();
       for await (const line of createInterface({ input: child.stdout })) this.#read(line);
       await child;
@@ -143,35 +159,59 @@ export class RulesetGuard implements AsyncDisposable {
       await this.#options.ping().catch(() => undefined);
       await this.#pause(PING_MS);
     }
-    this.#do(async () => await this.#restoreTable('somebody', true));
+    this.#lookAgain();
     this.#listening.resolve();
+  }
+
+  /** After changes that were not told of. */
+  #lookAgain(): void {
+    this.#isUnknown = true;
+    this.#do(async () => await this.#restoreTable('somebody'));
   }
 
   #read(line: string): void {
     this.#hasHeard = true;
-    const { touches } = this.#options;
+    if (LOST.test(line)) this.#lookAgain();
+    const { touches, changes } = this.#options;
     const [, pid = '', program = ''] = /^# new generation \d+ by process (\d+) \((.*)\)/.exec(line) ?? [];
     if (pid === '') {
-      const [, kind, name] = TOUCH.exec(line) ?? [];
+      const [, verb, kind, name, part = ''] = TOUCH.exec(line) ?? [];
       if (name !== touches) return;
       this.#touchesTable = true;
-      this.#touchesElements ||= kind === 'element';
+      if (kind === 'rule' && verb !== 'add' && verb !== 'insert') this.#deletesRules = true;
+      if (kind === 'chain' && verb === 'add') this.#addedChains.push(part);
       return;
     }
-    const [isTouched, ofElements] = [this.#touchesTable, this.#touchesElements];
-    this.#touchesTable = false;
-    this.#touchesElements = false;
     const who = `${program} (process ${pid})`;
-    if (isTouched) this.#do(async () => await this.#restoreTable(who, ofElements));
+    if (this.#touchesTable && changes?.see(this.#addedChains) === 'foreign') {
+      this.#isOpen ||= this.#deletesRules;
+      this.#do(async () => await this.#restoreTable(who));
+    }
+    this.#touchesTable = false;
+    this.#deletesRules = false;
+    this.#addedChains = [];
     this.#settle(who);
   }
 
-  async #restoreTable(who: string, ofElements: boolean): Promise<void> {
-    const { log, rules } = this.#options;
+  async #restoreTable(who: string): Promise<void> {
+    const { log, rules, changes } = this.#options;
     if (this.#resting !== null) return;
+    if (changes !== null && !(await changes.areSeen(SEEN_LIMIT_MS))) {
+      this.#isUnknown = true;
+      changes.forget();
+    }
+    const isCertain = changes?.isForeign === true;
+    if (changes !== null && !isCertain && !this.#isUnknown) return;
     const isFight = this.#isFight();
-    if (!(await this.#options.restoreTable({ mayAct: !isFight, ofElements }))) return;
-    if (isFight) return this.#rest(who);
+    const isOpen = this.#isOpen || !isCertain;
+    this.#isUnknown = false;
+    const isChanged = await this.#options.restoreTable({ mayAct: !isFight, isCertain, isOpen });
+    if (!isChanged) return;
+    if (isFight) {
+      this.#isUnknown = !isCertain;
+      return this.#rest(who);
+    }
+    this.#isOpen = false;
     this.#restored += 1;
     this.#lastMs = performance.now();
     this.#times.push(this.#lastMs);
@@ -188,7 +228,7 @@ export class RulesetGuard implements AsyncDisposable {
     this.#resting = setTimeout(() => {
       this.#resting = null;
       this.#times = [];
-      this.#do(async () => await this.#restoreTable(who, true));
+      this.#do(async () => await this.#restoreTable(who));
     }, this.#pauseMs);
   }
 

@@ -359,6 +359,7 @@ export class HostFirewall {
       mark: ruleComment(this.#policy.network),
       log: this.#log,
       ping: async () => await this.#alone(async () => await this.#rules.ping()),
+      changes: this.#rules.changes ?? null,
       look: this.#rules.kind === 'nft' ? null : async () => await this.#rules.look(),
       restoreTable: async (change) => await this.#alone(async () => await this.#restoreTable(change)),
       restoreOpenings: async () => await this.#alone(async () => await this.#restoreOpenings()),
@@ -406,10 +407,10 @@ export class HostFirewall {
   }
 
   /** Rules about cgroups that have changed cannot be loaded as they were. */
-  async #restoreTable({ mayAct, ofElements }: TableChange): Promise<boolean> {
-    if (await this.#rules.isIntact(ofElements)) return false;
+  async #restoreTable({ mayAct, isCertain, isOpen }: TableChange): Promise<boolean> {
+    if (!isCertain && (await this.#rules.isIntact())) return false;
     if (mayAct && this.#hasOtherCgroups()) await this.#applyCurrent(this.#policy, this.#facts);
-    else if (mayAct) await this.#rules.putBack();
+    else if (mayAct) await this.#rules.putBack(isOpen);
     return true;
   }
 

@@ -5,6 +5,7 @@ import type { HostRuleset } from './backend.ts';
 import { withoutGoneInNft } from './cgroups.ts';
 import type { Commands } from './commands.ts';
 import type { HostFacts } from './facts.ts';
+import type { OwnChanges } from './own-changes.ts';
 import { renderNft, tableName } from './render-nft.ts';
 import { type Ruleset, renderRemoval, type Total } from './ruleset.ts';
 import { NftTable, type Replacement } from './table.ts';
@@ -35,12 +36,16 @@ export class NftRules implements HostRuleset {
     return how;
   }
 
-  async putBack(): Promise<void> {
-    if (this.#ruleset !== null) await this.#table.replace(this.#ruleset);
+  async putBack(isOpen: boolean): Promise<void> {
+    if (this.#ruleset !== null) await this.#table.putBack(this.#ruleset, isOpen);
   }
 
-  async isIntact(andElements: boolean): Promise<boolean> {
-    return await this.#table.isIntact(andElements);
+  async isIntact(): Promise<boolean> {
+    return await this.#table.isIntact();
+  }
+
+  get changes(): OwnChanges {
+    return this.#table.changes;
   }
 
   async ping(): Promise<void> {

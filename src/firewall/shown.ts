@@ -10,8 +10,7 @@ import { renderIptables } from './render-iptables.ts';
 import { NO_TABLES, type OwnTables, renderRestore, tablesOf } from './render-iptables-restore.ts';
 import { renderNft } from './render-nft.ts';
 import { openingsOf, renderNftOpening } from './render-openings.ts';
-import { renderScript } from './ruleset.ts';
-import { tableComment } from './table.ts';
+import { markOf, renderScript } from './ruleset.ts';
 
 /** The name of the table is an argument, not a part of the text. */
 const LOAD_AND_LIST = 'nft -f - && nft -s list table inet "$0"';
@@ -34,7 +33,7 @@ export function renderRules(
     }).join('\n');
   }
   const ruleset = renderNft(policy, facts);
-  const script = renderScript(ruleset, tableComment(ruleset), new Map());
+  const script = renderScript(ruleset, markOf(ruleset), new Map());
   if (backend === 'nft') return script;
   const openings = openingsOf(policy, facts).map(
     (opening) => `#   ${opening.hook.padEnd(7)} ${renderNftOpening(opening, 'inet') ?? ''}\n`,
@@ -54,7 +53,7 @@ export async function compareWithHost(policy: HostPolicy, facts: HostFacts): Pro
     backend === 'print' || backend === 'off' ? 'nft' : await chooseBackend(commands, { backend, network });
   if (kind !== 'nft') return await compareIptables(commands, kind, policy, facts);
   const ruleset = renderNft(policy, facts);
-  const script = renderScript(ruleset, tableComment(ruleset), new Map());
+  const script = renderScript(ruleset, markOf(ruleset), new Map());
   const asked = await commands.run(
     'detect',
     'unshare',

@@ -1,33 +1,32 @@
-// Our own nft table on the host: looked at, replaced in one transaction, removed. It is found by its name and knows by its
-// comment what it was made of.
+// Our own nft table on the host: looked at, replaced or changed in one transaction, removed. It is found by its name, and known
+// by its mark for what it holds.
 
 import { createHash } from 'node:crypto';
 import { FirewallError } from '../errors.ts';
 import { withCgroupNumbers } from './cgroups.ts';
 import type { Commands } from './commands.ts';
-import { type Ruleset, renderChange, renderRemoval, renderScript, type Total } from './ruleset.ts';
+import { OwnChanges, PING } from './own-changes.ts';
+import {
+  isMark,
+  markOf,
+  type NftSet,
+  type Ruleset,
+  renderChange,
+  renderRemoval,
+  renderScript,
+  renderSteps,
+  type Total,
+} from './ruleset.ts';
 
 /** A named counter in a listing, with what it has counted. */
 const COUNTER = /^\tcounter (\S+) \{\n\t\tpackets (\d+) bytes (\d+)/gm;
 
 export type Replacement = 'adopted' | 'changed' | 'replaced' | 'made';
 
-/** A digest of what a ruleset says, without what it has counted. */
-export function digestOf({ table, counters, sets, chains }: Ruleset): string {
-  return createHash('sha256')
-    .update(JSON.stringify([table, counters, sets, chains]))
-    .digest('hex')
-    .slice(0, 16);
-}
-
-/** What a table of ours says of itself. */
-export function tableComment(ruleset: Ruleset): string {
-  return `ringfence v1 net=${ruleset.table.replace(/^rf_/, '')} hash=${digestOf(ruleset)}`;
-}
-
 /** Our table as the host lists it, without the elements of its sets. */
 interface Listing {
-  readonly comment: string;
+  /** null where it is not whole, or not of this program. */
+  readonly mark: string | null;
   readonly ruleCount: number;
   /** Of all but what was counted. */
   readonly digest: string;
@@ -35,15 +34,15 @@ interface Listing {
 
 export class NftTable {
   readonly name: string;
+  /** What the monitor is told to expect. */
+  readonly changes = new OwnChanges();
   readonly #commands: Commands;
-  /** What we put there last, and nobody else changed since; null before that. */
+  /** What we put there last; null before that. */
   #inForce: Ruleset | null = null;
   /** What its counters had counted when that was last asked, so that a table somebody flushed goes on counting. */
   #totals = new Map<string, Total>();
-  /** Of the host's listing without elements right after our last change; null before there was one. */
-  #rules: string | null = null;
-  /** Of the listing with elements, which takes as long as there are many. */
-  #elements: Promise<string | null> = Promise.resolve(null);
+  /** The host's listing without elements after our last change, which nobody waits for. */
+  #rules: Promise<Listing | null> = Promise.resolve(null);
 
   constructor(commands: Commands, name: string) {
     this.#commands = commands;
@@ -56,68 +55,103 @@ export class NftTable {
    * @throws FirewallError when nft refuses it: what was there before still stands
    */
   async apply(ruleset: Ruleset): Promise<Replacement> {
+    const isForeign = this.changes.isForeign;
+    const change = this.#inForce === null || isForeign ? null : renderChange(this.#inForce, ruleset);
+    if (change !== null && change !== '' && (await this.#change(change, ruleset))) return 'changed';
     const there = await this.#list();
     if (there === null) {
       await this.replace(ruleset);
       return 'made';
     }
-    const isOurs = this.#inForce !== null && there.digest === this.#rules;
-    const change = isOurs && this.#inForce !== null ? renderChange(this.#inForce, ruleset) : null;
-    const isSame = there.comment === tableComment(ruleset) && there.ruleCount === ruleCountOf(ruleset);
-    if (change === '' || (!isOurs && isSame)) {
+    if (!isForeign && (await this.#isSame(there, ruleset))) {
       this.#inForce = ruleset;
-      if (!isOurs) await this.#remember();
+      this.#remember();
       return 'adopted';
     }
-    if (change !== null && (await this.#change(change, ruleset))) return 'changed';
     await this.replace(ruleset);
     return 'replaced';
   }
 
-  /** Puts a ruleset in force without a look at what is there, counting on from the totals known. */
-  async replace(ruleset: Ruleset): Promise<void> {
-    const script = renderScript(ruleset, tableComment(ruleset), this.#totals);
-    this.#inForce = null;
-    await this.#commands.run('apply', 'nft', ['-f', '-'], script);
-    this.#inForce = ruleset;
-    await this.#remember();
+  /** One that we left there is as its guard says; of any other the elements are compared, too. */
+  async #isSame({ mark, ruleCount }: Listing, ruleset: Ruleset): Promise<boolean> {
+    if (mark !== markOf(ruleset) || ruleCount !== ruleCountOf(ruleset)) return false;
+    return this.#inForce !== null || (await this.#hasElements(ruleset));
   }
 
-  /** Whether the table took the change. An element that somebody took away meanwhile makes nft refuse all of it. */
+  /** Puts a ruleset in force without a look at what is there, counting on from the totals known. */
+  async replace(ruleset: Ruleset): Promise<void> {
+    const mark = markOf(ruleset);
+    const script = renderScript(ruleset, mark, this.#totals);
+    this.#inForce = null;
+    await this.#run(mark, true, script);
+    this.#inForce = ruleset;
+    this.#remember();
+  }
+
+  /**
+   * The same of what somebody else changed. Where that is `isOpen`, what the rules deny is denied after the first of two
+   * transactions, and what elements of thousands allow passes after the second.
+   */
+  async putBack(ruleset: Ruleset, isOpen: boolean): Promise<void> {
+    const steps = isOpen ? renderSteps(ruleset, this.#totals) : null;
+    if (steps === null) return await this.replace(ruleset);
+    this.#inForce = null;
+    const first = this.#run(steps.mark, true, steps.first);
+    const script = steps.second();
+    await first;
+    try {
+      await this.#run(markOf(ruleset), false, script);
+    } catch (error) {
+      if (!(error instanceof FirewallError)) throw error;
+      return await this.replace(ruleset);
+    }
+    this.#inForce = ruleset;
+    this.#remember();
+  }
+
+  /** Whether the table took the change. nft refuses all of it where it is not the table that we left. */
   async #change(script: string, ruleset: Ruleset): Promise<boolean> {
     try {
-      await this.#commands.run('apply', 'nft', ['-f', '-'], script);
+      await this.#run(markOf(ruleset), false, script);
     } catch (error) {
       if (error instanceof FirewallError) return false;
       throw error;
     }
     this.#inForce = ruleset;
-    await this.#remember();
+    this.#remember();
     return true;
+  }
+
+  async #run(mark: string, isWhole: boolean, script: string): Promise<void> {
+    await this.changes.run(mark, isWhole, async () => {
+      await this.#commands.run('apply', 'nft', ['-f', '-'], script);
+    });
   }
 
   /** A change that the kernel tells of, and that leaves everything as it was. */
   async ping(): Promise<void> {
-    const chain = `inet ${this.name} rf_ping`;
+    const chain = `inet ${this.name} ${PING}`;
     await this.#commands.run('apply', 'nft', ['-f', '-'], `add chain ${chain}\ndelete chain ${chain}\n`);
   }
 
   /** Takes what is there for what we have made. */
-  async #remember(): Promise<void> {
-    this.#rules = (await this.#list())?.digest ?? null;
-    this.#elements = this.#digestAll();
+  #remember(): void {
+    this.#rules = this.#list();
   }
 
-  /**
-   * Whether the table is as we left it; `andElements`: its sets, too. Which process changed it would not say that: the
-   * kernel counts processes from the outside of containers.
-   */
-  async isIntact(andElements: boolean): Promise<boolean> {
-    const there = await this.#list();
-    if (there === null || there.digest !== this.#rules) return false;
-    if (!andElements) return true;
-    const [left, present] = await Promise.all([this.#elements, this.#digestAll()]);
-    return present === left;
+  /** Whether the table is as we left it, for whoever was not told of all changes. */
+  async isIntact(): Promise<boolean> {
+    const [left, there] = [await this.#rules, await this.#list()];
+    if (this.#inForce === null || there === null || there.digest !== left?.digest) return false;
+    return await this.#hasElements(this.#inForce);
+  }
+
+  /** Whether the sets have the elements that they are to have. Of thousands that takes a while. */
+  async #hasElements({ sets }: Ruleset): Promise<boolean> {
+    if (sets.every(({ elements }) => elements.length === 0)) return true;
+    const { ok, stdout } = await this.#commands.try('nft', ['-n', '-s', 'list', 'table', 'inet', this.name]);
+    const there = elementsIn(stdout);
+    return ok && sets.every((set) => isSameElements(set, there.get(set.name) ?? []));
   }
 
   async isThere(): Promise<boolean> {
@@ -142,11 +176,6 @@ export class NftTable {
     this.#inForce = null;
   }
 
-  async #digestAll(): Promise<string | null> {
-    const { ok, stdout } = await this.#commands.try('nft', ['-s', 'list', 'table', 'inet', this.name]);
-    return ok ? createHash('sha256').update(withCgroupNumbers(stdout)).digest('hex') : null;
-  }
-
   /**
    * The table without elements; null where there is none. Only a list of the ruleset leaves the elements in the kernel: of one
    * table nft reads them all, and then does not print them.
@@ -155,13 +184,13 @@ export class NftTable {
     const { ok, stdout } = await this.#commands.try('nft', ['-t', 'list', 'ruleset', 'inet']);
     const text = ok ? tableIn(stdout, this.name) : null;
     if (text === null) return null;
-    const [, comment = ''] = /^\tcomment "([^"]*)"/m.exec(text) ?? [];
+    const mark = [...text.matchAll(/^\tchain (\S+) \{$/gm)].map(([, name = '']) => name).find(isMark);
     for (const [, name = '', packets = '0', bytes = '0'] of text.matchAll(COUNTER)) {
       this.#totals.set(name, { packets: BigInt(packets), bytes: BigInt(bytes) });
     }
     const uncounted = withCgroupNumbers(text.replaceAll(/\bpackets \d+ bytes \d+/g, ''));
     const digest = createHash('sha256').update(uncounted).digest('hex');
-    return { comment, ruleCount: rulesIn(text), digest };
+    return { mark: mark ?? null, ruleCount: rulesIn(text), digest };
   }
 }
 
@@ -172,6 +201,22 @@ function tableIn(listing: string, name: string): string | null {
   if (from === -1) return null;
   const end = listing.indexOf('\n}', from);
   return listing.slice(from, end === -1 ? undefined : end);
+}
+
+/** The elements of each set and map of a listing, as they are written. */
+function elementsIn(listing: string): Map<string, string[]> {
+  const sets = listing.matchAll(/^\t(?:set|map) (\S+) \{\n(.*?)^\t\}/gms);
+  return new Map(
+    [...sets].map(([, name = '', body = '']) => {
+      const [, list] = /\belements = \{ ([^}]*) \}/.exec(body) ?? [];
+      return [name, list?.split(/,\s+/) ?? []];
+    }),
+  );
+}
+
+function isSameElements({ elements }: NftSet, there: readonly string[]): boolean {
+  const wanted = new Set(elements);
+  return there.length === wanted.size && there.every((one) => wanted.has(one));
 }
 
 /** A rule is a line of a chain that is not its `type`. */

@@ -164,6 +164,26 @@ describe('a host with rules of others', () => {
     await until(async () => (await ruleset(net.node)) === table, 10_000, 'it is put back later');
   });
 
+  test('after a crash, what a difference made of the table is known, and what somebody did to it', async () => {
+    await rules.update({ host: {}, nat: { masquerade: [{ from: 'overlay', out: 'wan' }] } });
+    const section = { host: {}, nat: { masquerade: [{ from: 'overlay', out: 'lan' }] } };
+    await rules.update(section);
+    const table = await ruleset(net.node);
+    const again = async (): Promise<void> => {
+      rules.process.signal('SIGKILL');
+      await rules.process.exited;
+      rules.restart(net.node);
+    };
+    await again();
+    await rules.start(section);
+    await rules.process.line(/table inet rf_test adopted/, 5_000);
+    await again();
+    await net.node.exec('nft', ['add', 'element', 'inet', 'rf_test', 'rf_overlay4', '{ 203.0.113.0/24 }']);
+    await rules.start(section);
+    await rules.process.line(/table inet rf_test replaced/, 5_000);
+    expect(await ruleset(net.node)).toBe(table);
+  });
+
   test('what nft refuses leaves the former rules, and the error says which line', async () => {
     const table = await ruleset(net.node);
     await expect(

@@ -15,7 +15,13 @@ import { openTun } from 'node-tuntap2';
 import { type IpAddress, renderIp } from '../../src/address/ip.ts';
 import { ICMP, ICMPV6, TCP, UDP } from '../../src/address/traffic.ts';
 import { type Mirror, renderMirror } from '../../src/firewall/render-mirror.ts';
-import { type NftChain, type Ruleset, renderChange, renderScript } from '../../src/firewall/ruleset.ts';
+import {
+  markOf,
+  type NftChain,
+  type Ruleset,
+  renderChange,
+  renderScript,
+} from '../../src/firewall/ruleset.ts';
 import { type Compilation, compile } from '../../src/policy/compile.ts';
 import { Evaluator, type FlowStart } from '../../src/policy/evaluate.ts';
 import type { Policy } from '../../src/policy/model.ts';
@@ -66,7 +72,7 @@ class NftBackend implements Backend {
     const ruleset = { ...mirror, table: 'rf_test' };
     const change = this.#inForce === null ? null : renderChange(this.#inForce, ruleset);
     if (this.#inForce !== null && change === null) throw new Error('a mirror is changed by what differs');
-    await nft(change ?? renderScript(ruleset, 'test', new Map()));
+    await nft(change ?? renderScript(ruleset, markOf(ruleset), new Map()));
     this.#inForce = ruleset;
   }
 }

@@ -3,7 +3,7 @@
 
 import { expect, test } from 'vitest';
 import { renderMirror } from '../../../src/firewall/render-mirror.ts';
-import { type Ruleset, renderChange, renderScript } from '../../../src/firewall/ruleset.ts';
+import { markOf, type Ruleset, renderChange, renderScript } from '../../../src/firewall/ruleset.ts';
 import { compile } from '../../../src/policy/compile.ts';
 import { ConfigFolder } from '../config/files.ts';
 
@@ -37,7 +37,7 @@ const BOB =
   'bob: {addresses: [10.9.0.3], profile: std, allow: [{to: 10.9.0.2, ports: [tcp/80-81, udp/53]}], reachable_from: [{from: any, ports: [tcp/22]}]}';
 
 test('a class for the profile, sets for who may what, a chain for what fits no set', async () => {
-  const script = renderScript(rulesetOf(ALICE, BOB), 'golden', new Map());
+  const script = renderScript(rulesetOf(ALICE, BOB), 'rf_is_golden', new Map());
   await expect(script).toMatchFileSnapshot('golden/mirror.nft');
 });
 
@@ -52,10 +52,14 @@ test('a peer more, or less, is a few elements', () => {
     'rf_grant4 { 10.9.0.4 . 10.9.0.3 . 6 . 80 }',
     `rf_who4 { 10.9.0.4 : goto ${kind} }`,
   ];
-  expect(renderChange(two, three)).toBe(elements.map((one) => `add element inet rf_test ${one}\n`).join(''));
-  expect(renderChange(three, two)).toBe(
-    elements.map((one) => `delete element inet rf_test ${one}\n`).join(''),
-  );
+  // What it is known by changes with it.
+  const change = (verb: 'add' | 'delete', from: Ruleset, to: Ruleset): string =>
+    [
+      `delete chain inet rf_test ${markOf(from)}\nadd chain inet rf_test ${markOf(to)}\n`,
+      ...elements.map((one) => `${verb} element inet rf_test ${one}\n`),
+    ].join('');
+  expect(renderChange(two, three)).toBe(change('add', two, three));
+  expect(renderChange(three, two)).toBe(change('delete', three, two));
   expect(renderChange(two, two)).toBe('');
 });
 

@@ -118,7 +118,7 @@ test.each(CASES.map(([name, section, site]) => ({ name, section, site })))('$nam
   const ruleset = renderNft(policy, FACTS);
   const openings = openingsOf(policy, FACTS);
   const shown = [
-    renderScript(ruleset, 'golden', new Map([['rf_leak_in', { packets: 7n, bytes: 700n }]])),
+    renderScript(ruleset, 'rf_is_golden', new Map([['rf_leak_in', { packets: 7n, bytes: 700n }]])),
     ...openings.map((one) => `${one.hook}: ${renderNftOpening(one, 'inet')}\n`),
     ...openings.map((one) => `${one.hook}, iptables: ${renderIptablesOpening(one, 4)}\n`),
   ].join('');
