@@ -43,28 +43,35 @@ export function loadConfig(file: string, former: NodeConfig | null = null): Node
   const draft = readDraft(text, former?.text ?? null, report);
   checkDraft(draft, report);
   report.throwProblems();
-  const config = configOf(draft, former, report);
-  if (config.firewall !== null) {
-    checkShadows(config.firewall.policy, judgedBefore(config.text, config.firewall.policy, former), report);
-  }
+  const known = knownPeers(draft, former);
+  const config = configOf(draft, former, known, report);
+  if (config.firewall !== null)
+    checkShadows(config.firewall.policy, judgedBefore(known, config.firewall.policy), report);
   report.throwProblems();
   return config;
 }
 
-/** Peers of whom the file says what it said before, under the same policy. Rows that name peers mean what these are now. */
-function judgedBefore(
-  { firewall, peers }: FileText,
-  policy: Policy,
-  former: NodeConfig | null,
-): ReadonlySet<string> {
+/** The peers of the former policy of whom the file says the same, under the same policy. */
+function knownPeers({ root, peers }: Draft, former: NodeConfig | null): Policy['peers'] {
+  if (former === null || former.firewall === null || former.text.firewall !== policyTextOf(root)) return [];
+  const fields = new Map(peers.map((peer) => [peer.name, peer.fields]));
+  return former.firewall.policy.peers.filter(
+    ({ name }) => former.text.peers.get(name)?.fields === fields.get(name),
+  );
+}
+
+/** Of those peers the ones whose rows are right still: rows that name a peer mean what that is now. */
+function judgedBefore(known: Policy['peers'], { profiles }: Policy): ReadonlySet<string> {
   const namesPeer = ({ allow, deny }: Pick<Policy['peers'][number], 'allow' | 'deny'>): boolean =>
     [allow, deny].some((rows) => rows.some(({ to }) => to.kind === 'peer'));
-  if (former?.text.firewall !== firewall || policy.profiles.some(namesPeer)) return new Set();
-  const isAsBefore = (name: string): boolean =>
-    peers.get(name)?.fields === former.text.peers.get(name)?.fields;
-  return new Set(
-    policy.peers.filter((peer) => isAsBefore(peer.name) && !namesPeer(peer)).map(({ name }) => name),
-  );
+  if (profiles.some(namesPeer)) return new Set();
+  return new Set(known.filter((peer) => !namesPeer(peer)).map(({ name }) => name));
+}
+
+/** What the file says of the policy, beside its peers. */
+function policyTextOf(root: Tree): string | null {
+  const section = root.kind === 'map' ? root.entries.get('firewall') : undefined;
+  return section === undefined ? null : textOf(section.value);
 }
 
 function readDraft(text: string, former: FileText | null, report: Report): Draft {
@@ -147,12 +154,16 @@ function readKeyFiles(
 }
 
 /** Only for a draft that has no problems. */
-function configOf(draft: Draft, former: NodeConfig | null, report: Report): NodeConfig {
+function configOf(
+  draft: Draft,
+  former: NodeConfig | null,
+  known: Policy['peers'],
+  report: Report,
+): NodeConfig {
   const folder = dirname(report.file);
   const { name, private_key_file, addresses, listen_port, mtu, table, offloads } = complete(draft.interface);
   const { publicKey } = complete({ publicKey: draft.ownPublicKey });
   const peers = draft.peers.map((peer) => ({ ...peer, fields: completeSection(peerSchema, peer.fields) }));
-  const policy = draft.root.kind === 'map' ? draft.root.entries.get('firewall') : undefined;
   return {
     file: report.file,
     interface: {
@@ -176,12 +187,13 @@ function configOf(draft: Draft, former: NodeConfig | null, report: Report): Node
             report,
             section: completeSection(firewallSchema, draft.firewall),
             peers,
+            known: new Map(known.map((peer) => [peer.name, peer])),
             addresses,
             interface: name,
             listenPort: listen_port,
           }),
     text: {
-      firewall: policy === undefined ? null : textOf(policy.value),
+      firewall: policyTextOf(draft.root),
       peers: new Map(peers.map((peer) => [peer.name, { text: peer.text, fields: peer.fields }])),
     },
     places: placesOf(draft, report),
