@@ -18,6 +18,8 @@ export interface HostFacts {
   readonly peers: ReadonlyMap<string, readonly IpAddress[]>;
   /** The subnets of each site. */
   readonly sites: ReadonlyMap<string, readonly IpPrefix[]>;
+  /** The addresses of all interfaces but the tunnel: what iptables cannot always ask the kernel for. */
+  readonly local: readonly IpAddress[];
   /** The networks that the host's other interfaces are in. */
   readonly connected: readonly Connected[];
   /** What the names of `process` rows resolve to. */

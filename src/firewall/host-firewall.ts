@@ -272,11 +272,10 @@ export class HostFirewall {
   }
 
   /** Settles which program is to do it from now on; returns the one that did it before, where that is another. */
-  async #choose({ backend, network, mirrorsPolicy }: HostPolicy): Promise<HostRuleset | null> {
+  async #choose({ backend, network }: HostPolicy): Promise<HostRuleset | null> {
     if (backend === 'print' || backend === 'off') return null;
     const isChosen = this.#chosen === backend;
     const kind = isChosen ? this.#rules.kind : await chooseBackend(this.#commands, { backend, network });
-    if (mirrorsPolicy && kind !== 'nft') throw withoutMirror(kind);
     if (isChosen) return null;
     const former = this.#chosen === null ? null : this.#rules;
     const rules = rulesetOf(kind, this.#commands, network, this.#runDirectory);
@@ -487,16 +486,6 @@ function areSame(some: Cgroups, others: Cgroups): boolean {
 function missingCgroup(path: string): string {
   const why = cgroupMount() === null ? 'this host has no cgroup v2 mounted' : `there is no cgroup ${path}`;
   return `firewall.process: ${why}, so nobody in it gets through until there is`;
-}
-
-/** It is of sets of thousands, which iptables has not. */
-function withoutMirror(kind: BackendKind): FirewallError {
-  return new FirewallError(
-    'ERR_FIREWALL_BACKEND',
-    `${kind} cannot say the policy of the peers once more (firewall.host.mirror)`,
-    { phase: 'detect', command: kind, line: null, stderr: '', restored: true },
-    { hint: 'install nftables, for example: apt-get install nftables; or write mirror: off' },
-  );
 }
 
 /** What a host has of a network's rules, by whichever program. */

@@ -26,6 +26,8 @@ export interface Owned {
 
 /** Whose each address is. Networks of one list do not overlap; of several lists that have an address the first counts. */
 export interface Owners {
+  /** Hosts and networks as they are, one in another: the longest prefix counts. */
+  readonly all: readonly Owned[];
   readonly hosts: readonly Owned[];
   readonly networks: readonly Owned[];
   /** Ways to the internet: what comes from there through the tunnel of a peer is the peer's. */
@@ -118,6 +120,7 @@ export class MirroredPolicy {
       [...addresses, ...behind].map((prefix): Owned => ({ prefix, owner })),
     );
     return {
+      all: owned,
       hosts: owned.filter(({ prefix }) => isHost(prefix)),
       networks: disjoint(owned.filter(({ prefix }) => !isHost(prefix))),
       exits: disjoint(this.#exits),

@@ -1,9 +1,9 @@
 // What iptables-restore is told: how the tables get from what they have of ours to what they are to have, in text. Pure.
 
 import type { Version } from './facts.ts';
+import type { IptablesRule } from './iptables-chains.ts';
 import {
   IPTABLES_TABLES,
-  type IptablesRule,
   type IptablesRuleset,
   type IptablesTable,
   type IptablesTableName,

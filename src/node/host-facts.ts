@@ -1,7 +1,7 @@
 // What the host's rules depend on beside the policy, from the configuration and from the host.
 
 import { networkInterfaces } from 'node:os';
-import type { IpAddress } from '../address/ip.ts';
+import { type IpAddress, parseIp } from '../address/ip.ts';
 import { hostPrefix, networkOf, parseInterface } from '../address/prefix.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import { cgroupPaths, findCgroups } from '../firewall/cgroups.ts';
@@ -28,11 +28,21 @@ export function hostFacts(
     ownAddresses: own.addresses.map(({ address }) => address),
     peers: new Map(peers.map(({ name, addresses }) => [name, addresses])),
     sites: new Map((firewall?.policy.sites ?? []).map(({ peer, subnets }) => [peer, subnets])),
+    local: localAddresses(own.name),
     connected: connectedNetworks(own.name),
     resolved,
     cgroups: findCgroups(firewall?.host == null ? [] : cgroupPaths(firewall.host)),
     mirrored: mirroredPolicy(firewall, former?.mirrored ?? null),
   };
+}
+
+function localAddresses(tunnel: string): IpAddress[] {
+  return Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
+    addresses.flatMap(({ address }) => {
+      const parsed = parseIp(address);
+      return name !== tunnel && parsed.ok ? [parsed.value] : [];
+    }),
+  );
 }
 
 /** Every interface that is up has its networks here, but the loopback and the tunnel. */

@@ -115,7 +115,8 @@ export class HostRules implements ReloadPart {
     try {
       const facts = hostFacts(this.#config, resolved, before);
       this.#resolved = resolved;
-      if (!isDeepStrictEqual(facts.connected, before.connected)) {
+      const isMoved = policy.mirrorsPolicy && !isDeepStrictEqual(facts.local, before.local);
+      if (isMoved || !isDeepStrictEqual(facts.connected, before.connected)) {
         await this.#firewall.update(policy, facts);
         this.#log.debug('the host rules follow the networks of its interfaces');
       } else if (!isDeepStrictEqual(texts(facts.resolved), texts(before.resolved))) {

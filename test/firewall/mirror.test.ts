@@ -4,12 +4,20 @@ import { describe, expect, test } from 'vitest';
 import { askHost } from '../support/ask-host.ts';
 
 describe.concurrent('rules of the host that mirror the policy', () => {
-  test('let through what the evaluator allows, and nothing else', async () => {
-    const asked = { backend: 'nft', policies: 3, packets: 150, seed: 7, breaks: 'nothing' } as const;
-    const { cases, difference } = await askHost(asked);
-    expect(difference).toBeNull();
-    expect(cases).toBeGreaterThan(400);
-  });
+  test.each(['nft', 'iptables-nft', 'iptables-legacy'] as const)(
+    'by %s let through what the evaluator allows, and nothing else',
+    async (backend) => {
+      const { cases, difference } = await askHost({
+        backend,
+        policies: 3,
+        packets: 150,
+        seed: 7,
+        breaks: 'nothing',
+      });
+      expect(difference).toBeNull();
+      expect(cases).toBeGreaterThan(400);
+    },
+  );
 
   test.each(['a rule', 'an answer'] as const)('are found out where %s is spoiled', async (breaks) => {
     const { difference } = await askHost({ backend: 'nft', policies: 3, packets: 150, seed: 7, breaks });

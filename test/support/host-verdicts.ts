@@ -8,12 +8,18 @@
 //         ├─ this host, which owns OWN
 //   lan0 ─┘ postrouting to rf0: what gets past is in seen_out
 
-import { writeSync } from 'node:fs';
+import { mkdtempSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import fc from 'fast-check';
 import { openTun } from 'node-tuntap2';
 import { type IpAddress, renderIp } from '../../src/address/ip.ts';
 import { ICMP, ICMPV6, TCP, UDP } from '../../src/address/traffic.ts';
+import type { Flavour } from '../../src/firewall/backend.ts';
+import { Commands } from '../../src/firewall/commands.ts';
+import type { HostFacts } from '../../src/firewall/facts.ts';
+import { IptablesRules } from '../../src/firewall/iptables-rules.ts';
 import { type Mirror, renderMirror } from '../../src/firewall/render-mirror.ts';
 import {
   markOf,
@@ -24,8 +30,10 @@ import {
 } from '../../src/firewall/ruleset.ts';
 import { type Compilation, compile } from '../../src/policy/compile.ts';
 import { Evaluator, type FlowStart } from '../../src/policy/evaluate.ts';
+import type { HostPolicy } from '../../src/policy/host.ts';
 import type { Policy } from '../../src/policy/model.ts';
 import { anyCrossing, anyPolicy, OWN } from '../unit/policy/arbitrary.ts';
+import { ip } from '../unit/policy/documents.ts';
 import { checksum } from './attacker/packets.ts';
 
 export type VerdictOptions = {
@@ -82,7 +90,95 @@ function withFirst(chains: readonly NftChain[], isIt: (chain: NftChain) => boole
   return chains.map((chain) => (isIt(chain) ? { ...chain, rules: ['accept', ...chain.rules] } : chain));
 }
 
-const BACKENDS = { nft: () => new NftBackend() } as const;
+/** By what keeps the rules of a node; what is open or spoiled is so by a rule of somebody else at the top. */
+class IptablesBackend implements Backend {
+  readonly #flavour: Flavour;
+  readonly #rules: IptablesRules;
+  #strangers: readonly string[] = [];
+
+  constructor(flavour: Flavour) {
+    this.#flavour = flavour;
+    const runDirectory = mkdtempSync(join(tmpdir(), 'verdicts-'));
+    this.#rules = new IptablesRules(new Commands(), flavour, POLICY.network, runDirectory);
+  }
+
+  async apply(compilation: Compilation, breaks: VerdictOptions['breaks']): Promise<void> {
+    await this.#withStrangers([]);
+    await this.#rules.apply(POLICY, { ...FACTS, mirrored: compilation });
+    const spoiled = { nothing: [], 'a rule': ['POLX'], 'an answer': ['POLOB'] }[breaks];
+    await this.#withStrangers(spoiled.map((suffix) => `RF-${POLICY.network}-${suffix} -j RETURN`));
+  }
+
+  async open(): Promise<void> {
+    await this.#withStrangers(['PREROUTING -j ACCEPT', 'POSTROUTING -j ACCEPT']);
+  }
+
+  async #withStrangers(wanted: readonly string[]): Promise<void> {
+    const lines = [
+      ...this.#strangers.map((rule) => `-D ${rule}\n`),
+      ...wanted.map((rule) => `-I ${rule.replace(' ', ' 1 ')}\n`),
+    ];
+    const input = `*mangle\n${lines.join('')}COMMIT\n`;
+    for (const program of ['iptables', 'ip6tables']) {
+      await execa(`${program}-${this.#flavour}-restore`, ['--noflush', '-w', '5'], { input });
+    }
+    this.#strangers = wanted;
+  }
+}
+
+/** No rules of the host but the mirror. */
+const POLICY: HostPolicy = {
+  network: 'test',
+  backend: 'iptables',
+  stance: 'respect',
+  onStop: 'remove',
+  forwarding: 'off',
+  mirrorsPolicy: true,
+  inbound: [],
+  leakGuard: { in: false, out: false, route: false },
+  masquerade: [],
+  snat: [],
+  publish: [],
+  oneToOne: [],
+  process: [],
+  clampsMss: false,
+  exitUsers: [],
+};
+const FACTS: HostFacts = {
+  interface: TUNNEL,
+  listenPort: 51820,
+  overlay: [],
+  ownAddresses: OWN,
+  peers: new Map(),
+  sites: new Map(),
+  local: [],
+  connected: [],
+  resolved: new Map(),
+  cgroups: new Map(),
+  mirrored: null,
+};
+
+const BACKENDS = {
+  nft: () => new NftBackend(),
+  'iptables-nft': () => new IptablesBackend('nft'),
+  'iptables-legacy': () => new IptablesBackend('legacy'),
+} as const;
+
+/** What this host publishes: an address, its own or not, and what it becomes. */
+const TRANSLATED = [
+  ['203.0.113.7', '192.168.7.9'],
+  ['203.0.113.8', '10.5.0.9'],
+  ['10.9.0.22', '10.9.0.3'],
+  ['2606:4700::7', 'fd07::9'],
+  ['fd09::22', 'fd09::3'],
+] as const;
+/** Who of the LAN gets which address on the way into the tunnel. */
+const MASKED = [
+  ['192.168.1.9', '10.9.0.1'],
+  ['2001:db8::1', 'fd09::1'],
+] as const;
+/** Flows that both are about. */
+const ANSWERED = `meta l4proto { ${UDP}, ${ICMP}, ${ICMPV6} }`;
 
 const OBSERVER = `
 table inet observer {
@@ -102,6 +198,14 @@ table inet observer {
   chain tracked { type filter hook prerouting priority -200; policy accept; ct state new accept; }
   # Answers of this host itself are no part of the question.
   chain quiet { type filter hook output priority 0; policy drop; }
+}
+table inet translation {
+  chain destinations { type nat hook prerouting priority -100; policy accept;
+${TRANSLATED.map(([from, to]) => `    ${ANSWERED} ${from.includes(':') ? `ip6 daddr ${from} dnat ip6` : `ip daddr ${from} dnat ip`} to ${to}\n`).join('')}
+  }
+  chain sources { type nat hook postrouting priority 100; policy accept;
+${MASKED.map(([from, to]) => `    iifname "${LAN}" oifname "${TUNNEL}" ${ANSWERED} ${from.includes(':') ? `ip6 saddr ${from} snat ip6` : `ip saddr ${from} snat ip`} to ${to}\n`).join('')}
+  }
 }
 `;
 
@@ -123,6 +227,13 @@ interface Case {
 interface Legs {
   readonly in: boolean | null;
   readonly out: boolean | null;
+}
+
+/** A flow, what becomes of it, and its packet as it leaves. */
+interface Flow {
+  readonly legs: Legs;
+  readonly packet: FlowStart;
+  readonly leaving: FlowStart;
 }
 
 class Wires {
@@ -232,21 +343,42 @@ class Expectation {
     this.#evaluator = new Evaluator(policy, OWN);
   }
 
-  /** The legs of a flow that a packet opens; null where no packet can be so on a real host. */
-  legs(from: 'in' | 'out', packet: FlowStart): Legs | null {
-    const { source, destination } = packet;
+  /** The flow that a packet opens; null where no packet can be so on a real host. */
+  flow(from: 'in' | 'out', packet: FlowStart): Flow | null {
+    const sent = translated(packet);
+    const { source, destination } = sent;
     const exit = isOwn(destination) ? null : (this.#evaluator.routeOf(destination)?.name ?? null);
     const entry = this.#evaluator.routeOf(source)?.name ?? null;
     if (from === 'in' && (entry === null || isOwn(source))) return null;
     if (exit === null && (from === 'out' || !isOwn(destination))) return null;
-    const allows = (leg: 'in' | 'out', peer: string | null): boolean | null =>
-      peer === null ? null : this.#evaluator.judge({ leg, peer, packet }).verdict === 'allow';
-    return { in: from === 'in' ? allows('in', entry) : null, out: allows('out', exit) };
+    const leaving = from === 'out' ? masked(sent) : sent;
+    const allows = (leg: 'in' | 'out', peer: string | null, seen: FlowStart): boolean | null =>
+      peer === null ? null : this.#evaluator.judge({ leg, peer, packet: seen }).verdict === 'allow';
+    const legs = {
+      in: from === 'in' ? allows('in', entry, packet) : null,
+      out: allows('out', exit, leaving),
+    };
+    return { legs, packet, leaving };
   }
 }
 
+/** What conntrack follows, and these rules are about. */
+function isTranslated({ source, protocol }: FlowStart): boolean {
+  return protocol === UDP || protocol === (source.version === 4 ? ICMP : ICMPV6);
+}
+
+function translated(packet: FlowStart): FlowStart {
+  const to = new Map<string, string>(TRANSLATED).get(renderIp(packet.destination));
+  return to === undefined || !isTranslated(packet) ? packet : { ...packet, destination: ip(to) };
+}
+
+function masked(packet: FlowStart): FlowStart {
+  const to = new Map<string, string>(MASKED).get(renderIp(packet.source));
+  return to === undefined || !isTranslated(packet) ? packet : { ...packet, source: ip(to) };
+}
+
 /** The packet that opens a flow, or goes on in its direction. */
-function packetOf(legs: Legs, packet: FlowStart, sourcePort: number): Case {
+function packetOf({ legs, packet }: Flow, sourcePort: number): Case {
   const isIn = legs.in === true;
   const device = legs.in === null ? LAN : TUNNEL;
   const isOut = (legs.in ?? true) && legs.out === true;
@@ -254,8 +386,8 @@ function packetOf(legs: Legs, packet: FlowStart, sourcePort: number): Case {
 }
 
 /** What comes back: by the tunnel that the flow left by, and out by the one it came by. */
-function answerOf(legs: Legs, packet: FlowStart, sourcePort: number): Case {
-  const { source, destination, protocol, port } = packet;
+function answerOf({ legs, packet, leaving }: Flow, sourcePort: number): Case {
+  const { source, destination, protocol, port } = leaving;
   const isEcho = protocol !== UDP;
   const answer = {
     source: destination,
@@ -309,22 +441,34 @@ class Trial {
   async run(policy: Policy, starts: readonly Start[]): Promise<string | null> {
     const expectation = new Expectation(policy);
     const flows = starts.flatMap(({ leg, packet }) => {
-      const legs = expectation.legs(leg, packet);
-      return legs === null || this.#isBack(packet) ? [] : [{ legs, packet }];
+      const flow = expectation.flow(leg, packet);
+      return flow === null || this.#isBack(packet) || this.#isUnread(packet) ? [] : [flow];
     });
-    const first = flows.map(({ legs, packet }) => packetOf(legs, packet, this.#port()));
+    const first = flows
+      .filter((flow) => this.#isFirstKnown(flow))
+      .map((flow) => packetOf(flow, this.#port()));
     // Others begin before there is a policy, and go on under it, both ways.
     const earlier = flows
       .filter(({ packet }) => isAnswerable(packet))
-      .map((flow) => ({ ...flow, sourcePort: this.#port() }));
+      .map((flow) => ({ flow, sourcePort: this.#port() }));
     await this.#backend.open();
-    const begun = earlier.map(({ legs, packet, sourcePort }) => packetOf(legs, packet, sourcePort));
+    const begun = earlier.map(({ flow, sourcePort }) => packetOf(flow, sourcePort));
     await this.#wires.send(begun);
     await this.#backend.apply(compile(policy), this.#options.breaks);
-    const answers = earlier.map(({ legs, packet, sourcePort }) => answerOf(legs, packet, sourcePort));
+    const answers = earlier.map(({ flow, sourcePort }) => answerOf(flow, sourcePort));
     const all = [...first, ...begun, ...answers];
     this.cases += all.length;
     return await this.#compare(all);
+  }
+
+  /** iptables does not read types of the other version's ICMP. */
+  #isUnread({ source, protocol }: FlowStart): boolean {
+    return this.#options.backend !== 'nft' && protocol === (source.version === 4 ? ICMPV6 : ICMP);
+  }
+
+  /** iptables sees the first packet of a flow as it is before rules of others change its source. */
+  #isFirstKnown({ packet, leaving }: Flow): boolean {
+    return this.#options.backend === 'nft' || packet.source === leaving.source;
   }
 
   /** Whether it would be an answer: what has no ports is one flow between two ends. */

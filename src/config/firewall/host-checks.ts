@@ -53,11 +53,6 @@ class HostChecks {
         );
       }
     }
-    if (host?.mirror === 'on' && host.backend !== 'auto' && host.backend !== 'nft') {
-      const message = `backend ${host.backend} has no mirror of the policy`;
-      const hint = 'write backend: nft, or auto, or leave mirror out';
-      this.#add('ERR_CONFIG_UNSUPPORTED', ['firewall', 'host', 'mirror'], message, hint);
-    }
     const publish: readonly Publish[] = nat?.publish ?? [];
     for (const [i, row] of publish.entries()) this.#checkPublish(row, i, publish);
     for (const [i, { from, to }] of (nat?.snat ?? []).entries()) {

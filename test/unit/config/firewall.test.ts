@@ -77,11 +77,9 @@ test('without the section there is no policy', () => {
   expect(folder.load(peers()).firewall).toBeNull();
 });
 
-test('no node runs with less than its file says', () => {
-  const mirrored = GOOD.replace('version: 1', 'version: 1\n  host: {backend: iptables-legacy, mirror: on}');
-  expect(folder.problems(mirrored)).toContainEqual(
-    expect.stringMatching(/firewall\.host\.mirror: .*\(ERR_CONFIG_UNSUPPORTED\)/),
-  );
+test.each(['nft', 'iptables-legacy'])('%s mirrors the policy', (backend) => {
+  const mirrored = GOOD.replace('version: 1', `version: 1\n  host: {backend: ${backend}, mirror: on}`);
+  expect(folder.load(mirrored).firewall?.host).toMatchObject({ backend, mirrorsPolicy: true });
 });
 
 test.each([
@@ -267,10 +265,6 @@ describe('what is wrong with the section', () => {
     [
       'dns: {domain: "ce ll"}',
       '15:17: firewall.dns.domain: "ce ll" is not the name of a domain: a host name has labels of 1 to 63 letters, digits and hyphens (other alphabets in their xn-- form) (ERR_CONFIG_ENDPOINT)',
-    ],
-    [
-      'host: {backend: iptables, mirror: on}',
-      '15:37: firewall.host.mirror: backend iptables has no mirror of the policy (ERR_CONFIG_UNSUPPORTED)',
     ],
     [
       'dns: {domain: cell, corefile: C, reload: {signal: HUP, pid_file: p}}',

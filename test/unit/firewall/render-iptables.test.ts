@@ -43,6 +43,7 @@ function facts(overlay: readonly IpPrefix[]): HostFacts {
     ownAddresses: own.ok ? [own.value] : [],
     peers: new Map(),
     sites: new Map(),
+    local: [],
     connected: [],
     resolved: new Map(),
     cgroups: new Map(),

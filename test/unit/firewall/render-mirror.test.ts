@@ -1,9 +1,12 @@
-// The mirror of the policy: its text, and that a change of one peer is a change of its elements. What packets make of it is
+// The mirror of the policy: its text by nft and by iptables, and that a change of one peer is a change of its elements. What packets make of it is
 // test/firewall/mirror.test.ts.
 
 import { expect, test } from 'vitest';
+import type { NodeConfig } from '../../../src/config/schema.ts';
 import { renderMirror } from '../../../src/firewall/render-mirror.ts';
 import { markOf, type Ruleset, renderChange, renderScript } from '../../../src/firewall/ruleset.ts';
+import { renderRules } from '../../../src/firewall/shown.ts';
+import { hostFacts } from '../../../src/node/host-facts.ts';
 import { compile } from '../../../src/policy/compile.ts';
 import { ConfigFolder } from '../config/files.ts';
 
@@ -13,9 +16,9 @@ const KEYS = [
   'DQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0=',
 ];
 
-function rulesetOf(...peers: readonly string[]): Ruleset {
+function configOf(...peers: readonly string[]): NodeConfig {
   using folder = new ConfigFolder();
-  const { firewall } = folder.load(`
+  return folder.load(`
 interface: {name: rf0, private_key_file: rf0.key, addresses: [10.9.0.1/24, "fd09::1/64"], listen_port: 51820}
 peers:
 ${peers.map((peer, i) => `  ${peer.replace('{', `{public_key: ${KEYS[i]}, `)}\n`).join('')}
@@ -27,6 +30,10 @@ firewall:
   networks: {app1: {isolation: strict, members: [alice]}}
   sites: {alice: {subnets: [10.5.0.0/24], inbound: [files]}}
 `);
+}
+
+function rulesetOf(...peers: readonly string[]): Ruleset {
+  const { firewall } = configOf(...peers);
   if (firewall === null) throw new Error('there is a section');
   return { table: 'rf_test', ...renderMirror(compile(firewall.policy), 'rf0') };
 }
@@ -39,6 +46,14 @@ const BOB =
 test('a class for the profile, sets for who may what, a chain for what fits no set', async () => {
   const script = renderScript(rulesetOf(ALICE, BOB), 'rf_is_golden', new Map());
   await expect(script).toMatchFileSnapshot('golden/mirror.nft');
+});
+
+test('the same as chains, by the names of what they say', async () => {
+  const config = configOf(ALICE, BOB);
+  const policy = config.firewall?.host;
+  if (policy === null || policy === undefined) throw new Error('there are rules of the host');
+  const facts = { ...hostFacts(config), connected: [], local: [] };
+  await expect(renderRules(policy, facts, 'iptables')).toMatchFileSnapshot('golden/mirror.iptables');
 });
 
 test('a peer more, or less, is a few elements', () => {

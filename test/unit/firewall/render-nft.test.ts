@@ -27,6 +27,7 @@ const FACTS: HostFacts = {
   ownAddresses: ['10.9.0.1', 'fd09::1'].map((text) => value(parseIp(text))),
   peers: new Map([['alice', ['10.9.0.2', 'fd09::2'].map((text) => value(parseIp(text)))]]),
   sites: new Map([['alice', [value(parsePrefix('10.5.0.0/24'))]]]),
+  local: [],
   connected: [{ interface: 'lan', prefix: value(parsePrefix('192.168.7.0/24')) }],
   resolved: new Map([
     ['nats.example.org', ['198.51.100.4', '2001:db8::4'].map((text) => value(parseIp(text)))],
