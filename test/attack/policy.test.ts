@@ -2,8 +2,9 @@
 // what is in a packet. The attacker (10.9.0.1) has wide allowed IPs, bob (10.9.0.3) an address within them; the node is 10.9.0.2.
 
 import { writeFile } from 'node:fs/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
+import { askNode } from '../../src/control/node-socket.ts';
 import type { DeniedStatus } from '../../src/control/target.ts';
 import { type Attack, attackRingfence } from '../support/attacker/attack.ts';
 import { Attacker, Socket } from '../support/attacker/attacker.ts';
@@ -13,6 +14,7 @@ import {
   echoRequest,
   HOP_BY_HOP,
   piecesOf,
+  placeOf,
   ROUTING,
   synPacket,
   udpPacket,
@@ -71,10 +73,13 @@ afterAll(() => undo.disposeAsync());
 
 /** The policy, with these networks behind bob. */
 async function reload(behindBob: readonly string[] = []): Promise<void> {
-  const { file, configFile } = ground.node.files;
+  const { file, configFile, runDirectory } = ground.node.files;
   const { attacker, bob: other } = file.peers;
   const peers = {
-    attacker: { ...attacker, allow: [{ to: 'self', ports: ['icmp/echo-request', `udp/${PORT}`] }] },
+    attacker: {
+      ...attacker,
+      allow: [{ to: 'self', ports: ['icmp/echo-request', `udp/${PORT}`, `tcp/${PORT}`] }],
+    },
     bob: {
       ...other,
       routes: behindBob,
@@ -82,7 +87,7 @@ async function reload(behindBob: readonly string[] = []): Promise<void> {
     },
   };
   await writeFile(configFile, stringify({ ...file, peers, firewall: { version: 1 } }));
-  await ground.node.command('reload');
+  await askNode(runDirectory, ground.node.interfaceName, { request: 'reload' });
 }
 
 function socket(version: Version, port: number): Socket {
@@ -171,34 +176,37 @@ test.each(VERSIONS)(
   },
 );
 
-/** A datagram over IPv6 to a port of the node. */
-function datagram(dport: number, text: string, bytes = 20): Buffer<ArrayBuffer> {
-  return udpPacket(OVERLAY.left.v6, NODE.v6, { sport: 5_000, dport }, Buffer.alloc(bytes, `${text} `));
+/** A datagram to a port of the node. */
+function datagram(version: Version, dport: number, text: string, bytes = 20): Buffer<ArrayBuffer> {
+  const data = Buffer.alloc(bytes, `${text} `);
+  return udpPacket(OVERLAY.left[version], NODE[version], { sport: 5_000, dport }, data);
 }
 
 const wordOf = (bytes: Uint8Array): string => String(bytes).split(' ')[0] ?? '';
 
-/** What the sockets heard over IPv6 since the last time, by first words. A granted datagram goes last to each: when it is heard, all before it were. */
-async function heard(): Promise<string[]> {
-  const fence = `fence-${++fences}`;
-  await ground.attacker.send(session.seal(datagram(PORT, fence)));
+/** What the sockets heard since the last time, by first words. A granted datagram goes last to each: when it is heard, all before it were. */
+async function heard(version: Version): Promise<string[]> {
+  const before = `fence-${fences.get(version)}`;
+  fences.set(version, (fences.get(version) ?? 0) + 1);
+  const fence = `fence-${fences.get(version)}`;
+  await ground.attacker.send(session.seal(datagram(version, PORT, fence)));
   const ports = { sport: 5_001, dport: BOBS_PORT };
-  await bob.send(bobs.seal(udpPacket(BOB.v6, NODE.v6, ports, Buffer.from(fence))));
+  await bob.send(bobs.seal(udpPacket(BOB[version], NODE[version], ports, Buffer.from(fence))));
   const words = await Promise.all(
     [PORT, BOBS_PORT].map(async (port) => {
-      const all = () => socket('v6', port).received.map(wordOf);
+      const all = () => socket(version, port).received.map(wordOf);
       await until(() => all().includes(fence), 10_000, `a fence at port ${port}`);
-      return all().slice(all().indexOf(`fence-${fences - 1}`) + 1, all().indexOf(fence));
+      return all().slice(all().indexOf(before) + 1, all().indexOf(fence));
     }),
   );
   return words.flat();
 }
-let fences = 0;
+const fences = new Map<Version, number>();
 
 test('extension headers of IPv6 hide no port; a chain beyond the bound, and a source route, are dropped', async () => {
   await reload();
   const { attacker } = ground;
-  await heard();
+  await heard('v6');
   const reasons = ['filter-denied', 'bad-extensions'] as const;
   const chains = {
     hop: [HOP_BY_HOP],
@@ -207,40 +215,122 @@ test('extension headers of IPv6 hide no port; a chain beyond the bound, and a so
     eight: new Array(8).fill(DESTINATION_OPTIONS),
   };
   for (const [name, chain] of Object.entries(chains)) {
-    const packets = [PORT, BOBS_PORT].map((port) => withExtensions(datagram(port, name), chain));
+    const packets = [PORT, BOBS_PORT].map((port) => withExtensions(datagram('v6', port, name), chain));
     const send = () => attacker.send(...packets.map((packet) => session.seal(packet)));
     expect(await drops(reasons, send), name).toEqual({ 'filter-denied': 1, 'bad-extensions': 0 });
-    expect(await heard(), name).toEqual([name]);
+    expect(await heard('v6'), name).toEqual([name]);
   }
   for (const chain of [new Array(9).fill(DESTINATION_OPTIONS), [ROUTING]]) {
-    const send = () => attacker.send(session.seal(withExtensions(datagram(PORT, 'hidden'), chain)));
+    const send = () => attacker.send(session.seal(withExtensions(datagram('v6', PORT, 'hidden'), chain)));
     expect(await drops(reasons, send)).toEqual({ 'filter-denied': 0, 'bad-extensions': 1 });
   }
-  expect(await heard()).toEqual([]);
+  expect(await heard('v6')).toEqual([]);
 });
 
-test('pieces of a datagram pass behind a first one that is granted, each part once', async () => {
-  const { attacker } = ground;
-  await heard();
+/** The kernel puts pieces together before its own rules see them, or only for the socket. */
+async function track(isOn: boolean): Promise<void> {
+  const chain = 'chain in { type filter hook input priority 0; ct state invalid drop; }';
+  const rules = `table inet track { }; delete table inet track; ${isOn ? `table inet track { ${chain}; };` : ''}`;
+  await ground.net.right.exec('nft', ['-f', '-'], { input: `${rules}\n` });
+}
+
+let lastId = 0;
+
+describe.each(VERSIONS)('pieces of a datagram over %s', (version) => {
   const reasons = ['filter-denied', 'bad-fragment'] as const;
-  let id = 0;
+  const sent = (pieces: readonly Uint8Array[]) =>
+    drops(reasons, () => ground.attacker.send(...pieces.map((piece) => session.seal(piece))));
+  const cut = (port: number, text: string, starts = [0, 800, 1_600]) =>
+    piecesOf(datagram(version, port, text, 2_000), ++lastId, starts);
+
+  test.each([false, true])(
+    'pass behind a first one that is granted, each part once (conntrack: %s)',
+    async (isTracked) => {
+      await reload();
+      await track(isTracked);
+      await heard(version);
+      expect(await sent(cut(PORT, 'whole'))).toEqual({ 'filter-denied': 0, 'bad-fragment': 0 });
+      expect(await heard(version)).toEqual(['whole']);
+
+      expect(await sent(cut(BOBS_PORT, 'denied'))).toEqual({ 'filter-denied': 1, 'bad-fragment': 2 });
+      expect(await sent(cut(PORT, 'headless').slice(1))).toEqual({ 'filter-denied': 0, 'bad-fragment': 2 });
+      // A second first piece, of a granted datagram on its way, would write another port over the one that was judged.
+      const [first = EMPTY, ...rest] = cut(PORT, 'over');
+      const [over = EMPTY] = piecesOf(datagram(version, BOBS_PORT, 'over', 2_000), lastId, [0, 800]);
+      expect(await sent([first, over, ...rest])).toEqual({ 'filter-denied': 0, 'bad-fragment': 1 });
+      expect(await heard(version)).toEqual(['over']);
+      // A later one that begins within what has passed already, and one that is said twice.
+      const [head = EMPTY, second = EMPTY, third = EMPTY] = cut(PORT, 'lapped');
+      const [, lapping = EMPTY] = piecesOf(datagram(version, PORT, 'evil', 2_000), lastId, [0, 792, 1_600]);
+      expect(await sent([head, lapping, second, second, third])).toEqual({
+        'filter-denied': 0,
+        'bad-fragment': 2,
+      });
+      expect(await heard(version)).toEqual(['lapped']);
+    },
+  );
+
+  test('the first has all that rules read, and no later one lies over it', async () => {
+    await reload();
+    await track(false);
+    // Granted, were it whole: the first piece has the ports without the flags, or with them what the second writes over.
+    const syn = (sport: number) => synPacket(OVERLAY.left[version], NODE[version], { sport, dport: PORT });
+    expect(await sent([syn(7)])).toEqual({ 'filter-denied': 0, 'bad-fragment': 0 });
+    expect(await sent(piecesOf(syn(8), ++lastId, [0, 8, 16]))).toEqual({
+      'filter-denied': 0,
+      'bad-fragment': 3,
+    });
+    const [, over = EMPTY] = piecesOf(syn(9), ++lastId, [0, 8]);
+    const [whole = EMPTY] = piecesOf(Buffer.concat([syn(9), Buffer.alloc(8)]), lastId, [0, 24]);
+    expect(await sent([whole, over])).toEqual({ 'filter-denied': 0, 'bad-fragment': 1 });
+  });
+
+  test.each([false, true])(
+    'an echo request in pieces is answered in pieces (conntrack: %s)',
+    async (isTracked) => {
+      await reload();
+      await track(isTracked);
+      const { attacker } = ground;
+      const request = echoRequest(
+        OVERLAY.left[version],
+        NODE[version],
+        { id: 77, sequence: ++lastId },
+        3_000,
+      );
+      const from = attacker.socket.received.length;
+      const none = { 'filter-denied': 0, 'bad-fragment': 0 };
+      expect(await sent(piecesOf(request, lastId, [0, 1_200, 2_400]))).toEqual(none);
+      const answer = await until(
+        () => wholeOf(attacker.socket.received.slice(from).flatMap((one) => attacker.open(one) ?? [])),
+        10_000,
+        'an answer',
+      );
+      expect(answer).toBe(3_008);
+    },
+  );
+});
+
+const EMPTY = Buffer.alloc(0);
+
+/** How many bytes of payload lie in pieces that make one packet together; null while some are missing. */
+function wholeOf(packets: readonly Uint8Array[]): number | null {
+  const places = packets.map(placeOf).filter(({ start, isLast }) => start > 0 || !isLast);
+  const last = places.find(({ isLast }) => isLast);
+  const bytes = places.reduce((sum, { start, end }) => sum + end - start, 0);
+  return last !== undefined && bytes === last.end ? bytes : null;
+}
+
+test('an extension header before the pieces is part of the first', async () => {
+  await reload();
+  const { attacker } = ground;
+  await heard('v6');
+  const reasons = ['filter-denied', 'bad-fragment'] as const;
   const sent = (pieces: readonly Uint8Array[]) =>
     drops(reasons, () => attacker.send(...pieces.map((piece) => session.seal(piece))));
-  const cut = (port: number, text: string) => piecesOf(datagram(port, text, 2_000), ++id, [0, 800, 1_600]);
-  expect(await sent(cut(PORT, 'whole'))).toEqual({ 'filter-denied': 0, 'bad-fragment': 0 });
-  expect(await heard()).toEqual(['whole']);
-  const hop = withExtensions(datagram(PORT, 'extended', 2_000), [DESTINATION_OPTIONS]);
-  expect(await sent(piecesOf(hop, ++id, [0, 800]))).toEqual({ 'filter-denied': 0, 'bad-fragment': 0 });
-  expect(await heard()).toEqual(['extended']);
-
-  expect(await sent(cut(BOBS_PORT, 'denied'))).toEqual({ 'filter-denied': 1, 'bad-fragment': 2 });
-  expect(await sent(cut(PORT, 'headless').slice(1))).toEqual({ 'filter-denied': 0, 'bad-fragment': 2 });
+  const hop = withExtensions(datagram('v6', PORT, 'extended', 2_000), [DESTINATION_OPTIONS]);
+  expect(await sent(piecesOf(hop, ++lastId, [0, 800]))).toEqual({ 'filter-denied': 0, 'bad-fragment': 0 });
   // The first ends before the port: all of it is in the second.
-  const tiny = withExtensions(datagram(PORT, 'tiny', 2_000), [DESTINATION_OPTIONS]);
-  expect(await sent(piecesOf(tiny, ++id, [0, 8]))).toEqual({ 'filter-denied': 0, 'bad-fragment': 2 });
-  // A second first piece, of a granted datagram on its way, would write another port over the one that was judged.
-  const [first = Buffer.alloc(0)] = cut(PORT, 'over');
-  const [over = Buffer.alloc(0), ...rest] = piecesOf(datagram(BOBS_PORT, 'over', 2_000), id, [0, 800, 1_600]);
-  expect(await sent([first, over, ...rest])).toEqual({ 'filter-denied': 0, 'bad-fragment': 1 });
-  expect(await heard()).toEqual(['over']);
+  const tiny = withExtensions(datagram('v6', PORT, 'tiny', 2_000), [DESTINATION_OPTIONS]);
+  expect(await sent(piecesOf(tiny, ++lastId, [0, 8]))).toEqual({ 'filter-denied': 0, 'bad-fragment': 2 });
+  expect(await heard('v6')).toEqual(['extended']);
 });

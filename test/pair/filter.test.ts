@@ -7,15 +7,16 @@ import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import type { NodeStatus } from '../../src/control/target.ts';
-import { Capture, captureObstacle } from '../support/capture.ts';
+import { captureObstacle } from '../support/capture.ts';
 import { until } from '../support/deadline.ts';
 import type { LineProcess } from '../support/line-process.ts';
+import { cameThrough, type LiveFlow, openFlows, type TunnelEnd } from '../support/live-flows.ts';
 import { OVERLAY, RINGFENCE } from '../support/node-process.ts';
 import { type Pair, startPair } from '../support/pair.ts';
 import { echoUdp, holdPort, NODE, ping, sendDatagrams, sendTrains, transferTcp } from '../support/traffic.ts';
 
 const PUSH_PORT = 5300;
-const STREAM_PORT = 5400;
+const LIVE_PORT = 5400;
 
 let pair: Pair;
 beforeAll(async () => {
@@ -171,55 +172,54 @@ test('a transfer that stays allowed notices nothing of other policies', async ()
   expect((await enforced()).generation).toBeGreaterThan(8);
 });
 
-/** Sends without end to whoever has sent it anything. */
-const PUSHER = `const s = require('dgram').createSocket('udp4');
-s.once('message', (_, to) => setInterval(() => s.send('push', to.port, to.address), 2));
-s.bind(${PUSH_PORT}, '${OVERLAY.left.v4}', () => console.log('bound'))`;
-
-const SUBSCRIBER = `const s = require('dgram').createSocket('udp4'); let n = 0;
-s.on('message', () => { if (++n === 100) console.log('a hundred'); });
-s.send('subscribe', ${PUSH_PORT}, '${OVERLAY.left.v4}')`;
-
 async function started(process: LineProcess, line: RegExp): Promise<LineProcess> {
   await process.line(line, 10_000);
   return process;
 }
 
+/** Opened by the right node: TCP, and UDP that the left one pushes once it was asked. */
+function liveFlows(): LiveFlow[] {
+  const end = (side: 'left' | 'right', version: 'v4' | 'v6') => ({
+    host: pair.net[side],
+    address: OVERLAY[side][version],
+  });
+  return (['v4', 'v6'] as const).flatMap((version) => {
+    const ends = { from: end('right', version), to: end('left', version) };
+    return [
+      { protocol: 'tcp', ...ends },
+      { protocol: 'udp', isPushed: true, ...ends },
+    ] as const;
+  });
+}
+
 test.skipIf(captureObstacle)(
-  'a stream that a server pushes ends with the grant of who had asked for it',
+  'live TCP, and a stream that a server pushes, end with the grant of who opened them, in both directions',
   async () => {
-    await reload([...self('tcp', 'icmp'), ...self(`udp/${PUSH_PORT}`)]);
-    await using _server = await started(pair.net.left.spawn(NODE, ['-e', PUSHER]), /bound/);
-    await using _client = await started(pair.net.right.spawn(NODE, ['-e', SUBSCRIBER]), /a hundred/);
-    await reload(self('tcp', 'icmp'));
-    const before = await denied();
-    await deniedBeyond(before + 20); // what was on its way has arrived
-    await using capture = await Capture.start(pair.net.right, pair.right.files.file.interface.name, {
-      filter: 'udp',
+    await reload([...self('icmp'), ...self(`tcp/${LIVE_PORT}`, `udp/${LIVE_PORT}`)]);
+    const flows = liveFlows();
+    await using _open = await openFlows(LIVE_PORT, flows);
+    await reload(self('icmp'));
+    // Behind a ping nothing is on its way any more.
+    expect(await ping(pair.net.left, OVERLAY.right.v4, { waitMs: 5_000 })).toMatchObject({ received: 3 });
+    const tunnelEnd = (side: 'left' | 'right'): TunnelEnd => ({
+      host: pair.net[side],
+      device: pair[side].interfaceName,
+      near: [OVERLAY[side].v4, OVERLAY[side].v6],
     });
-    await deniedBeyond(before + 200);
-    expect(await capture.stop()).toEqual([]);
+    expect(await cameThrough(LIVE_PORT, flows, [tunnelEnd('left'), tunnelEnd('right')])).toEqual([]);
+    expect(await ping(pair.net.right, OVERLAY.left.v4)).toMatchObject({ received: 3 });
   },
 );
 
-const SINK = `require('net').createServer((s) => s.resume()).listen(${STREAM_PORT}, '${OVERLAY.left.v4}', () => console.log('bound'))`;
-const FLOOD = `const s = require('net').connect(${STREAM_PORT}, '${OVERLAY.left.v4}'); const b = Buffer.alloc(65536);
-let n = 0; const more = () => { while (s.write(b)); if (++n === 50) console.log('flows'); };
-s.on('connect', more).on('drain', more).on('error', () => {})`;
-
-test.skipIf(captureObstacle)('a live TCP connection ends with its grant, in both directions', async () => {
-  await reload([...self('icmp'), ...self(`tcp/${STREAM_PORT}`)]);
-  await using _server = await started(pair.net.left.spawn(NODE, ['-e', SINK]), /bound/);
-  await using _client = await started(pair.net.right.spawn(NODE, ['-e', FLOOD]), /flows/);
+test('a file with a wrong row is refused whole: who was denied stays denied', async () => {
   await reload(self('icmp'));
-  const before = await denied();
-  const { name } = pair.left.files.file.interface;
-  await using capture = await Capture.start(pair.net.left, name, {
-    filter: `tcp and src ${OVERLAY.right.v4}`,
-    snapBytes: 96,
-  });
-  await deniedBeyond(before + 2);
-  expect(await capture.stop()).toEqual([]);
+  const before = await enforced();
+  const wrong = reload([{ to: 'self' }, { to: 'nobody-here' }]);
+  await expect(wrong).rejects.toThrow(/ringfence\.yaml:\d+:\d+: peers\.filtered\.allow\[1\]/);
+  expect((await enforced()).generation).toBe(before.generation);
+  const packets = await denied();
+  await using _sent = await sendDatagrams(pair.net.right, OVERLAY.left.v4, PUSH_PORT, [new Uint8Array(10)]);
+  await deniedBeyond(packets);
   expect(await ping(pair.net.right, OVERLAY.left.v4)).toMatchObject({ received: 3 });
 });
 

@@ -108,6 +108,7 @@ export const HOP_BY_HOP = 0;
 export const ROUTING = 43;
 export const DESTINATION_OPTIONS = 60;
 const FRAGMENT = 44;
+const IPV4_HEADER_BYTES = 20;
 const IPV6_HEADER_BYTES = 40;
 
 /** An IPv6 packet with these extension headers before its payload, of eight bytes each; options hold padding only. RFC 8200 §4. */
@@ -121,18 +122,56 @@ export function withExtensions(packet: Uint8Array, kinds: readonly number[]): Bu
   return joined(header, chain[0] ?? 0, Buffer.concat([...extensions, packet.subarray(IPV6_HEADER_BYTES)]));
 }
 
-/** An IPv6 packet in pieces that begin at these bytes of its payload: multiples of eight, the first 0. RFC 8200 §4.5. */
+/** A packet in pieces that begin at these bytes of its payload: multiples of eight, the first 0. RFC 791 §3.2, RFC 8200 §4.5. */
 export function piecesOf(packet: Uint8Array, id: number, starts: readonly number[]): Buffer<ArrayBuffer>[] {
-  const header = Buffer.from(packet.subarray(0, IPV6_HEADER_BYTES));
-  const payload = packet.subarray(IPV6_HEADER_BYTES);
+  const isV4 = (packet[0] ?? 0) >> 4 === 4;
+  const header = Buffer.from(packet.subarray(0, isV4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES));
+  const payload = packet.subarray(header.length);
   return starts.map((start, i) => {
     const end = starts[i + 1];
-    const fragment = Buffer.alloc(8);
-    fragment[0] = header[6] ?? 0;
-    fragment.writeUInt16BE(start | (end === undefined ? 0 : 1), 2);
-    fragment.writeUInt32BE(id, 4);
-    return joined(header, FRAGMENT, Buffer.concat([fragment, payload.subarray(start, end)]));
+    const place = { id, start, isLast: end === undefined };
+    const bytes = payload.subarray(start, end);
+    return isV4 ? pieceOfIpv4(header, place, bytes) : pieceOfIpv6(header, place, bytes);
   });
+}
+
+type PlaceOfPiece = { readonly id: number; readonly start: number; readonly isLast: boolean };
+
+function pieceOfIpv4(header: Buffer, { id, start, isLast }: PlaceOfPiece, payload: Uint8Array) {
+  const own = Buffer.from(header);
+  own.writeUInt16BE(header.length + payload.length, 2);
+  own.writeUInt16BE(id, 4);
+  own.writeUInt16BE(start / 8 + (isLast ? 0 : 0x2000), 6);
+  own.writeUInt16BE(0, 10);
+  own.writeUInt16BE(checksum(own), 10);
+  return Buffer.concat([own, payload]);
+}
+
+function pieceOfIpv6(header: Buffer, { id, start, isLast }: PlaceOfPiece, payload: Uint8Array) {
+  const fragment = Buffer.alloc(8);
+  fragment[0] = header[6] ?? 0;
+  fragment.writeUInt16BE(start | (isLast ? 0 : 1), 2);
+  fragment.writeUInt32BE(id, 4);
+  return joined(header, FRAGMENT, Buffer.concat([fragment, payload]));
+}
+
+/** Of a piece, or of a whole packet: which bytes of the payload it has, and whether more follow. */
+export function placeOf(packet: Uint8Array): {
+  readonly start: number;
+  readonly end: number;
+  readonly isLast: boolean;
+} {
+  const bytes = Buffer.from(packet);
+  if ((bytes[0] ?? 0) >> 4 === 4) {
+    const field = bytes.readUInt16BE(6);
+    const start = (field & 0x1fff) * 8;
+    return { start, end: start + bytes.readUInt16BE(2) - IPV4_HEADER_BYTES, isLast: (field & 0x2000) === 0 };
+  }
+  const length = bytes.readUInt16BE(4);
+  if (bytes[6] !== FRAGMENT) return { start: 0, end: length, isLast: true };
+  const field = bytes.readUInt16BE(IPV6_HEADER_BYTES + 2);
+  const start = field & ~7;
+  return { start, end: start + length - 8, isLast: (field & 1) === 0 };
 }
 
 function joined(header: Buffer, next: number, payload: Uint8Array): Buffer<ArrayBuffer> {
