@@ -266,8 +266,8 @@ function renderJsonPage(): string {
 Commands that show something have \`--json\`. The exit status is the same with it and without; an error is a line of text on standard error, with a
 [code](errors.md) that never changes its meaning.
 
-[status.schema.json](status.schema.json) and [answers.schema.json](answers.schema.json) are their JSON Schemas, and tests hold the program to them, key by key. \`ringfence explain
---live PEER --json\` prints an object a line; a [result of the benchmark](benchmark.md#results) has its schema in its source.
+[status.schema.json](status.schema.json) and [answers.schema.json](answers.schema.json) are their JSON Schemas, and tests hold the program to them, key by key. A
+[result of the benchmark](benchmark.md#results) has its schema in its source.
 
 ${renderJsonSections('status.schema.json')}
 

@@ -17,7 +17,7 @@ import { quote } from '../config/quote.ts';
 import { UsageError } from '../errors.ts';
 import type { Stage } from '../policy/compiled.ts';
 import type { FlowStart, Subject } from '../policy/evaluate.ts';
-import type { Rule } from '../policy/model.ts';
+import type { Policy, Quota, Rule } from '../policy/model.ts';
 import { type End, type Path, pathOf, type Step } from '../policy/path.ts';
 import { durationOption } from './duration-option.ts';
 import { openPolicy, readEnd } from './policy-file.ts';
@@ -111,9 +111,10 @@ export function explain(
   }
   const isAllowed = paths.every(({ verdict }) => verdict === 'allow');
   const judged = paths.filter(({ steps }) => steps.length > 0);
+  const told = judged.map((path) => ({ path, quotas: quotasOn(policy, path) }));
   const text = options.json
-    ? JSON.stringify({ allowed: isAllowed, paths: judged.map(toJson) }, null, 2)
-    : judged.map((path) => render(source, destination, path, options.trace === true)).join('\n');
+    ? JSON.stringify({ allowed: isAllowed, paths: told.map(toJson) }, null, 2)
+    : told.map((one) => render(source, destination, one, options.trace === true)).join('\n');
   return { text: `${text}\n`, isAllowed };
 }
 
@@ -152,11 +153,39 @@ function startsOf(text: string, version: number): Pick<FlowStart, 'protocol' | '
   });
 }
 
-function render(from: End, to: End, { packet, verdict, steps }: Path, hasTrace: boolean): string {
+/** A path, and what may yet stop it: a file does not say how much was used. */
+interface Told {
+  readonly path: Path;
+  readonly quotas: readonly OnTheWay[];
+}
+
+interface OnTheWay {
+  readonly peer: string;
+  readonly quota: Quota;
+}
+
+/** Of the peers through whose tunnels it goes, those that have one. */
+function quotasOn({ peers, profiles }: Policy, { verdict, steps }: Path): OnTheWay[] {
+  if (verdict === 'deny') return [];
+  return [...new Set(steps.map(({ crossing }) => crossing.peer))].flatMap((name) => {
+    const peer = peers.find((one) => one.name === name);
+    const quota = profiles.find(({ id }) => id === peer?.profile)?.quota ?? null;
+    return quota === null ? [] : [{ peer: name, quota }];
+  });
+}
+
+function render(from: End, to: End, { path, quotas }: Told, hasTrace: boolean): string {
+  const { packet, verdict, steps } = path;
   const { source, destination, protocol, port } = packet;
   const traffic = renderTraffic({ protocol, first: port ?? 0, last: port ?? MOST_PORT });
   const ends = [named(from.name, renderIp(source)), named(to.name, renderIp(destination))].join(' to ');
-  const lines = steps.flatMap((step) => renderStep(step, hasTrace));
+  const lines = [
+    ...steps.flatMap((step) => renderStep(step, hasTrace)),
+    ...quotas.map(
+      ({ peer, quota }) =>
+        `  unless ${peer} is over its quota, ${renderRule(quota)}: the file does not say; ringfence status does`,
+    ),
+  ];
   return [`${ends}, ${traffic}: ${verdict === 'allow' ? 'allowed' : 'denied'}`, ...lines].join('\n');
 }
 
@@ -206,7 +235,7 @@ function named(name: string, address: string): string {
   return name === address ? address : `${name} (${address})`;
 }
 
-function toJson({ packet, verdict, steps }: Path): unknown {
+function toJson({ path: { packet, verdict, steps }, quotas }: Told): unknown {
   return {
     source: renderIp(packet.source),
     destination: renderIp(packet.destination),
@@ -222,6 +251,7 @@ function toJson({ packet, verdict, steps }: Path): unknown {
       rule: ruleToJson(judgement.rule),
       trace: trace.map(({ stage, rule }) => ({ stage, rule: rule && ruleToJson(rule) })),
     })),
+    quotas: quotas.map(({ peer, quota }) => ({ peer, rule: ruleToJson(quota) })),
   };
 }
 

@@ -69,8 +69,8 @@ export function renderTable({ rows, columns, cells }: Matrix): string {
   return `${[...alignColumns([heading, ...body]), ...marks].join('\n')}\n`;
 }
 
-function cellText({ kind, traffic, differs }: Cell): string {
-  const mark = differs ? '*' : '';
+function cellText({ kind, traffic, differs, via }: Cell): string {
+  const mark = `${differs ? '*' : ''}${via === null ? '' : ` by ${via}`}`;
   if (kind !== 'some') return `${{ all: 'all', none: '-', own: '' }[kind]}${mark}`;
   const text = traffic.join(' ');
   return `${text.length <= SHOWN_LENGTH ? text : `${text.slice(0, SHOWN_LENGTH - 1)}…`}${mark}`;

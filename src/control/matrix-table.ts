@@ -21,6 +21,8 @@ export interface MatrixCell {
   readonly traffic: readonly string[];
   /** Not the same passes in IPv4 and IPv6. */
   readonly differs: boolean;
+  /** The peer by which it goes on to the internet; null: by this host, or it is not to the internet. */
+  readonly via: string | null;
 }
 
 /** Needs the colours `--card`, `--text`, `--muted` and `--line` of the page. */
@@ -44,7 +46,7 @@ export const MATRIX_STYLE = `
 .matrix th small { display: block; font-weight: 400; color: var(--muted); }
 .matrix td { font-variant-numeric: tabular-nums; }
 .matrix td span { display: block; white-space: nowrap; }
-.matrix td small { font-weight: 400; }
+.matrix td small { display: block; font-weight: 400; }
 .all { color: var(--all); background: var(--all-back); font-weight: 600; }
 .some { color: var(--some); background: var(--some-back); }
 .none { color: var(--muted); }
@@ -75,8 +77,9 @@ function renderHeading({ end, traffic }: MatrixTable['columns'][number]): Html {
   return html`<th scope="col">${end.name}${traffic === null ? html`` : html`<small>service</small>`}</th>`;
 }
 
-function renderCell({ kind, traffic, differs }: MatrixCell): Html {
-  const mark = differs ? html`<small>not alike in IPv4 and IPv6</small>` : html``;
+function renderCell({ kind, traffic, differs, via }: MatrixCell): Html {
+  const way = via === null ? html`` : html`<small>by ${via}</small>`;
+  const mark = html`${way}${differs ? html`<small>not alike in IPv4 and IPv6</small>` : html``}`;
   if (kind !== 'some')
     return html`<td class="${kind}">${{ all: 'all', none: '-', own: '' }[kind]}${mark}</td>`;
   return html`<td class="some">${traffic.map((text) => html`<span>${text}</span>`)}${mark}</td>`;

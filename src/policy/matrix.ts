@@ -28,6 +28,8 @@ export interface Cell {
   readonly traffic: readonly string[];
   /** Not the same passes in both versions. */
   readonly differs: boolean;
+  /** By which peer it goes on, of what passes to the internet through a tunnel: that of a `route_via`. Else null. */
+  readonly via: string | null;
 }
 
 /** A protocol that no row names stands for all of those: one set aside for experiments (RFC 3692). */
@@ -87,17 +89,21 @@ function endsOf(policy: Policy, names: readonly string[]): End[] {
 interface Answer {
   readonly asked: readonly Traffic[];
   readonly passes: readonly Traffic[];
+  readonly via: string | null;
 }
 
 function cellOf(evaluator: Evaluator, from: End, to: End, questions: readonly Traffic[]): Cell {
   const answers = ([4, 6] as const).map((version) => answerOf(evaluator, from, to, version, questions));
   const judged = answers.filter((answer) => answer !== null);
   const passes = merged(judged.flatMap((answer) => answer.passes));
-  if (judged.length === 0 || from.name === to.name) return { kind: 'own', traffic: [], differs: false };
+  if (judged.length === 0 || from.name === to.name)
+    return { kind: 'own', traffic: [], differs: false, via: null };
   const isAll = judged.every((answer) => answer.passes.length === answer.asked.length);
   const [first, second] = judged.map((answer) => textsOf(merged(answer.passes)).toSorted().join());
   const differs = second !== undefined && first !== second;
-  return { kind: isAll ? 'all' : passes.length === 0 ? 'none' : 'some', traffic: textsOf(passes), differs };
+  const kind = isAll ? 'all' : passes.length === 0 ? 'none' : 'some';
+  const via = judged.find((answer) => answer.via !== null)?.via ?? null;
+  return { kind, traffic: textsOf(passes), differs, via };
 }
 
 /** null if the two have no address of the version, or no tunnel is between them. */
@@ -117,7 +123,10 @@ function answerOf(
     return pathOf(evaluator, from, { source, destination, protocol, port });
   });
   if (paths.every(({ steps }) => steps.length === 0)) return null;
-  return { asked, passes: asked.filter((_, i) => paths[i]?.verdict === 'allow') };
+  const passing = paths.filter(({ verdict }) => verdict === 'allow');
+  const leaving = passing.flatMap(({ steps }) => steps).find(({ crossing }) => crossing.leg === 'out');
+  const via = evaluator.isInternet(destination) ? (leaving?.crossing.peer ?? null) : null;
+  return { asked, passes: asked.filter((_, i) => paths[i]?.verdict === 'allow'), via };
 }
 
 function addressOf(end: End, version: 4 | 6): IpAddress | undefined {

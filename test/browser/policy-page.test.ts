@@ -27,10 +27,10 @@ function matrix(): Matrix {
     peer: null,
   }));
   const kinds: readonly Cell[] = [
-    { kind: 'all', traffic: [], differs: false },
-    { kind: 'some', traffic: ['tcp/443', 'icmp/echo-request'], differs: true },
-    { kind: 'none', traffic: [], differs: false },
-    { kind: 'own', traffic: [], differs: false },
+    { kind: 'all', traffic: [], differs: false, via: 'a peer' },
+    { kind: 'some', traffic: ['tcp/443', 'icmp/echo-request'], differs: true, via: null },
+    { kind: 'none', traffic: [], differs: false, via: null },
+    { kind: 'own', traffic: [], differs: false, via: null },
   ];
   return {
     rows: ends,

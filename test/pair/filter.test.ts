@@ -7,6 +7,7 @@ import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import type { NodeStatus } from '../../src/control/target.ts';
+import { expectAnswer } from '../support/answers.ts';
 import { captureObstacle } from '../support/capture.ts';
 import { until } from '../support/deadline.ts';
 import type { LineProcess } from '../support/line-process.ts';
@@ -153,6 +154,7 @@ test('whoever follows and does not read, or goes away, is no burden to others', 
   const pinging = ping(pair.net.right, OVERLAY.left.v4, { count: 60 });
   const told = (await another()).trim().split('\n');
   await pinging;
+  for (const line of told) expectAnswer('live', line);
   const packet = {
     source: OVERLAY.right.v4,
     verdict: 'allow',

@@ -74,10 +74,10 @@ export function policyStatusOf(denied: readonly DeniedStatus[]): PolicyStatus {
 /** Every kind of cell among so many ends. */
 export function matrixOf(names: readonly string[]): MatrixTable {
   const kinds: MatrixTable['cells'][number] = [
-    { kind: 'own', traffic: [], differs: false },
-    { kind: 'all', traffic: [], differs: false },
-    { kind: 'some', traffic: ['tcp/443', 'icmp/echo-request'], differs: true },
-    { kind: 'none', traffic: [], differs: false },
+    { kind: 'own', traffic: [], differs: false, via: null },
+    { kind: 'all', traffic: [], differs: false, via: names[0] ?? null },
+    { kind: 'some', traffic: ['tcp/443', 'icmp/echo-request'], differs: true, via: null },
+    { kind: 'none', traffic: [], differs: false, via: null },
   ];
   return {
     rows: names.map((name) => ({ name })),

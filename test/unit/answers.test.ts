@@ -1,35 +1,21 @@
-// What commands print with --json, to the letter of docs/answers.schema.json: a key that it does not have is one that it should.
+// What commands print with --json, to the letter of docs/answers.schema.json. That of `explain --live`: test/pair/filter.test.ts.
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { z } from 'zod';
 import { checkAsJson } from '../../src/cli/check.ts';
 import { explain } from '../../src/cli/explain.ts';
 import { examineInstallation, placesOfHost } from '../../src/cli/installation.ts';
 import { openMatrix, renderJson } from '../../src/cli/policy.ts';
 import { diffConfigs } from '../../src/config/diff.ts';
+import { expectAnswer } from '../support/answers.ts';
 import { blocksOf } from '../support/markdown.ts';
 import { ConfigFolder, KEYS, PEER } from './config/files.ts';
-
-const { $defs } = JSON.parse(
-  readFileSync(new URL('../../docs/answers.schema.json', import.meta.url), 'utf8'),
-  (_, value: unknown) =>
-    typeof value === 'object' && value !== null && 'properties' in value
-      ? { ...value, additionalProperties: false }
-      : value,
-) as { $defs: Record<string, Parameters<typeof z.fromJSONSchema>[0]> };
 
 const folder = new ConfigFolder();
 const policy = join(folder.path, 'policy.yaml');
 beforeAll(() => writeFileSync(policy, blocksOf('docs/policy.md')[0]?.text ?? ''));
 afterAll(() => folder[Symbol.dispose]());
-
-function expectAnswer(name: string, text: string): void {
-  const schema = $defs[name];
-  if (schema === undefined) throw new Error(`there is no schema of ${name}`);
-  expect(z.fromJSONSchema(schema).safeParse(JSON.parse(text)).error?.issues ?? []).toEqual([]);
-}
 
 test('check: of a file that is fine, and of one that is not', () => {
   expectAnswer('check', checkAsJson(policy));
@@ -58,6 +44,23 @@ test.each([
   ['self', 'site:cellb', 'udp/53'],
 ])('explain: %s to %s, %s', (from, to, traffic) => {
   expectAnswer('explain', explain(policy, from, to, traffic, { json: true }).text);
+});
+
+test('explain: of a peer that has a quota, it says what the file does not', () => {
+  const file = join(folder.path, 'quota.yaml');
+  const manual = blocksOf('docs/policy.md')[0]?.text ?? '';
+  writeFileSync(
+    file,
+    manual.replace('      internet: true\n', '      internet: true\n      quota: 50GB/month\n'),
+  );
+  expect(explain(file, 'alice', '9.9.9.9', 'udp/53', {}).text).toMatch(
+    /: allowed\n(.*\n)* {2}unless alice is over its quota, firewall\.profiles\.std\.quota, \S+:\d+:\d+: /,
+  );
+  const json = explain(file, 'alice', '9.9.9.9', 'udp/53', { json: true }).text;
+  expectAnswer('explain', json);
+  const quotas = [{ peer: 'alice', rule: { name: 'firewall.profiles.std.quota' } }];
+  expect(JSON.parse(json)).toMatchObject({ allowed: true, paths: [{ quotas }] });
+  expect(explain(file, 'alice', '9.9.9.9', 'tcp/25', {}).text).not.toContain('unless');
 });
 
 test('policy matrix', () => expectAnswer('matrix', renderJson(openMatrix(policy, ['alice', 'carol']))));

@@ -134,7 +134,7 @@ describe('policy matrix', () => {
     expect(code).toBe(0);
     expect(stdout).toBe(`FROM \\ TO   self  files  alice  bob      carol  cellb  site:cellb  internet
 alice       -     all           tcp/443  -      -      -           icmp tcp/1-24 tcp/26-65535 udp other protoc…
-bob         -     -      -               -      -      -           all
+bob         -     -      -               -      -      -           all by cellb
 carol       -     -      -      -               -      -           -
 cellb       -     -      -      -        -             -           -
 site:cellb  -     all    -      tcp/443  -      -                  -
@@ -146,7 +146,10 @@ self              all    all    all      all    all    all
     const { stdout } = await ringfence(['policy', 'matrix', FILE, '--from', 'bob', '--json'], { cwd });
     const [bob] = JSON.parse(stdout);
     expect(bob.from).toBe('bob');
-    expect(bob.to.find(({ name }: { name: string }) => name === 'internet')).toMatchObject({ kind: 'all' });
+    expect(bob.to.find(({ name }: { name: string }) => name === 'internet')).toMatchObject({
+      kind: 'all',
+      via: 'cellb',
+    });
   });
 
   test('as a page, which overwrites nothing', async () => {
@@ -154,6 +157,7 @@ self              all    all    all      all    all    all
     expect(await ringfence(args, { cwd })).toMatchObject({ code: 0, stdout: 'wrote page.html\n' });
     const page = readFileSync(join(cwd, 'page.html'), 'utf8');
     expect(page).toContain('<td class="some"><span>tcp/443</span></td>');
+    expect(page).toContain('<td class="all">all<small>by cellb</small></td>');
     expect(await ringfence(args, { cwd })).toMatchObject({ code: 2 });
   });
 });
