@@ -56,6 +56,7 @@ export interface Addon {
   closeDescriptor(fd: number): undefined | Failure;
   adviseHugePages(memory: ArrayBuffer): boolean;
   sendUnixDatagram(address: string, text: string): undefined | Failure;
+  sendPacketAs(uid: number, packet: Uint8Array): undefined | Failure;
   localPrefixes(): string[] | Failure;
   nowMs(): number;
   BatchIo: new () => AddonBatchIo;

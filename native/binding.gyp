@@ -17,6 +17,7 @@
         'src/tun.cc',
         'src/udp.cc',
         'src/udp_batch.cc',
+        'src/raw_packet.cc',
         'src/unix_datagram.cc',
       ],
       'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],

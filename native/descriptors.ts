@@ -69,6 +69,8 @@ export interface OpenedUdp {
 const MAX_NAME_BYTES = 15;
 /** `sun_path` counts a zero byte. */
 const MAX_UNIX_ADDRESS_BYTES = 107;
+/** Twin: kMaxRawPacketBytes in src/raw_packet.h. */
+const MAX_RAW_PACKET_BYTES = 1280;
 /** Twin: kMaxDatagramTextBytes in src/addon.cc. */
 const MAX_DATAGRAM_TEXT_BYTES = 4096;
 
@@ -237,6 +239,24 @@ export function sendUnixDatagram(address: string, text: string): void {
   checkBytes('text', text, 0, MAX_DATAGRAM_TEXT_BYTES);
   const failure = addon.sendUnixDatagram(address, text);
   if (failure !== undefined) throw new SystemCallError(`cannot send to the socket ${address}`, failure);
+}
+
+/**
+ * Sends one IP packet, from its header on, as a user of this host: rules about users on the way out see a socket of `uid`.
+ * Needs CAP_NET_RAW, and CAP_SETUID for another user than that of the process.
+ * @param packet 20 to 1,280 bytes; its own addresses say where it goes. The kernel fills in an IPv4 source of zeros
+ * @throws SystemCallError `EPERM` of `setfsuid` or `socket` without the privilege, of `sendto` if a rule of this host drops
+ *   the packet; `EINVAL` if it is no IP packet, `ENETUNREACH`
+ */
+export function sendPacketAs(uid: number, packet: Uint8Array): void {
+  // 2^32 - 1 is nobody's: setfsuid(2) takes it for a question.
+  checkWhole('uid', uid, 0, MAX_U32 - 1);
+  if (!(packet instanceof Uint8Array) || packet.length > MAX_RAW_PACKET_BYTES) {
+    const why = `the packet is no Uint8Array of at most ${MAX_RAW_PACKET_BYTES} bytes`;
+    throw argumentError(RangeError, 'ERR_INVALID_ARG_VALUE', why);
+  }
+  const failure = addon.sendPacketAs(uid, packet);
+  if (failure !== undefined) throw new SystemCallError(`cannot send a packet as user ${uid}`, failure);
 }
 
 /** CLOCK_BOOTTIME in milliseconds, with a fraction: never goes back, and counts through suspend. */

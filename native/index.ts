@@ -24,6 +24,7 @@ export {
   openEvent,
   openTun,
   openUdp,
+  sendPacketAs,
   sendUnixDatagram,
   setLinkMtu,
   setMark,

@@ -154,7 +154,7 @@ export class NodeError extends RingfenceError {
 
 /** Which command on the host's rules failed, and what it left. */
 export interface FirewallFailure {
-  readonly phase: 'detect' | 'apply' | 'open' | 'remove';
+  readonly phase: 'detect' | 'apply' | 'open' | 'test' | 'remove';
   /** With its arguments. */
   readonly command: string;
   /** Of what it was given on standard input, the line it names, counted from 1; null where it names none. */

@@ -13,6 +13,7 @@
 #include "link.h"
 #include "network_watch.h"
 #include "poll.h"
+#include "raw_packet.h"
 #include "rtnetlink.h"
 #include "tun.h"
 #include "udp.h"
@@ -199,6 +200,17 @@ Napi::Value LocalPrefixesCall(const Napi::CallbackInfo& info) {
   return texts;
 }
 
+// sendPacketAs(uid, packet): undefined
+Napi::Value SendPacketAsCall(const Napi::CallbackInfo& info) {
+  uint32_t uid = 0;
+  if (!ReadU32(info[0], "uid", &uid)) return info.Env().Undefined();
+  uint8_t packet[kMaxRawPacketBytes];
+  size_t length = 0;
+  if (!ReadBytes(info[1], "packet", sizeof(packet), packet, &length)) return info.Env().Undefined();
+  const Failure failure = SendPacketAs(uid, packet, length);
+  return failure.happened() ? FailureValue(info.Env(), failure) : info.Env().Undefined();
+}
+
 // nowMs(): number
 Napi::Value NowMsCall(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), NowMs()); }
 
@@ -216,6 +228,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("adviseHugePages", Napi::Function::New<AdviseHugePagesCall>(env, "adviseHugePages"));
   exports.Set("sendUnixDatagram", Napi::Function::New<SendUnixDatagramCall>(env, "sendUnixDatagram"));
   exports.Set("localPrefixes", Napi::Function::New<LocalPrefixesCall>(env, "localPrefixes"));
+  exports.Set("sendPacketAs", Napi::Function::New<SendPacketAsCall>(env, "sendPacketAs"));
   exports.Set("nowMs", Napi::Function::New<NowMsCall>(env, "nowMs"));
   exports.Set("BatchIo", BatchIo::Define(env));
   exports.Set("NetworkWatch", NetworkWatch::Define(env));

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <string>
 
@@ -101,6 +102,23 @@ inline bool ReadText(const Napi::Value& value, const char* name, size_t most_byt
   if (!value.IsString()) return Refuse(value.Env(), std::string(name) + " is not a string");
   *out = value.As<Napi::String>().Utf8Value();
   if (out->size() > most_bytes) return Refuse(value.Env(), std::string(name) + " is too long");
+  return true;
+}
+
+// A copy of a Uint8Array of at most `most_bytes`.
+inline bool ReadBytes(const Napi::Value& value, const char* name, size_t most_bytes, uint8_t* out,
+                      size_t* length) {
+  napi_typedarray_type type = napi_int8_array;
+  void* data = nullptr;
+  size_t size = 0;
+  const bool is_array = value.IsTypedArray() && napi_get_typedarray_info(value.Env(), value, &type, &size,
+                                                                         &data, nullptr, nullptr) == napi_ok;
+  if (!is_array || type != napi_uint8_array) {
+    return Refuse(value.Env(), std::string(name) + " is not a Uint8Array");
+  }
+  if (size > most_bytes) return Refuse(value.Env(), std::string(name) + " is too long");
+  if (size > 0) std::memcpy(out, data, size);
+  *length = size;
   return true;
 }
 

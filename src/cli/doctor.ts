@@ -11,7 +11,7 @@ export function registerDoctor(program: Command): void {
     .command('doctor')
     .summary('say what on this host is in the way of the overlay')
     .description(
-      'Looks at the installation, at firewalls and at kernel parameters of this host, with FILE as what is to work there. Changes nothing. Exits with 1 if something will not work.',
+      'Looks at the installation, at firewalls and at kernel parameters of this host, with FILE as what is to work there. Where its rules are in force, packets that nobody hears of try each opening. Changes nothing that stays. Exits with 1 if something will not work.',
     )
     .argument('[file]', 'the configuration, such as ringfence.yaml')
     .option('--json', 'print JSON')

@@ -87,6 +87,11 @@ async function apply(file: string, confirmSeconds: number | undefined): Promise<
   const title = backend === 'nft' ? `table inet ${table}` : `set of chains ${table} (${backend})`;
   process.stdout.write(backend === 'none' ? '' : `${title} is in force\n`);
   for (const sentence of notEnforced) process.stdout.write(`not enforced: ${sentence}\n`);
+  for (const { name, effective, why } of await firewall.testPaths()) {
+    if (effective !== 'yes') {
+      process.stdout.write(`${effective === 'no' ? 'not effective' : 'not known'}: ${name}: ${why}\n`);
+    }
+  }
   if (undo === null || confirmSeconds === undefined) return;
   if (await isConfirmed(confirmSeconds)) return;
   await undo();

@@ -8,6 +8,7 @@ import { askStatus, listInterfaces, runDirectory } from '../control/node-socket.
 import { renderRotation } from '../control/rotation-text.ts';
 import type {
   AccountStatus,
+  HostPathStatus,
   NodeStatus,
   OffloadObstacle,
   PeerAccountStatus,
@@ -143,7 +144,24 @@ function hostRules({ hostRules: rules }: NodeStatus): string[] {
   const { backend, table } = rules;
   const title = backend === 'nft' ? `table inet ${table}` : `chains ${table} (${backend})`;
   const where = backend === 'none' ? 'none' : `${title}${restored}`;
-  return [`  host rules  ${where}`, ...rules.notEnforced.map((sentence) => `  not enforced: ${sentence}`)];
+  return [
+    `  host rules  ${where}`,
+    ...rules.notEnforced.map((sentence) => `  not enforced: ${sentence}`),
+    ...hostPaths(rules.paths ?? []),
+  ];
+}
+
+/** How many of them pass, and each that does not, or of which that is not known. */
+function hostPaths(paths: readonly HostPathStatus[]): string[] {
+  if (paths.length === 0) return [];
+  const passing = paths.filter(({ effective }) => effective === 'yes');
+  const others = paths.filter(({ effective }) => effective !== 'yes');
+  return [
+    `  effective   ${passing.length} of ${paths.length} openings and paths, tried by packets`,
+    ...others.map(
+      (path) => `  ${path.effective === 'no' ? 'not effective' : 'not known'}: ${path.name}: ${path.why}`,
+    ),
+  ];
 }
 
 /** What peers and services have used, inside the tunnel, where there is a policy to count by. */

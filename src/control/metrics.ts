@@ -135,6 +135,17 @@ export const METRICS: readonly Metric[] = [
         })),
     },
   ),
+  gauge(
+    'ringfence_host_path_effective',
+    "Whether packets of an opening, a published port or another path pass all rules of the host: 1, or 0; absent where that is not known, or the file says nothing of the host's rules.",
+    {
+      labels: ['path'],
+      samples: ({ hostRules }) =>
+        (hostRules?.paths ?? []).flatMap(({ name, effective }) =>
+          effective === 'unknown' ? [] : [{ labels: { path: name }, value: effective === 'yes' ? 1 : 0 }],
+        ),
+    },
+  ),
   gauge('ringfence_lane_up', 'Whether packets flow: 1, or 0 while a lane that failed is replaced.', {
     samples: ({ lane }) => [{ value: lane.state === 'running' ? 1 : 0 }],
   }),

@@ -8,6 +8,7 @@ import { MATRIX_STYLE, type MatrixTable, renderMatrixTable } from './matrix-tabl
 import { renderRotation } from './rotation-text.ts';
 import type {
   DeniedStatus,
+  HostPathStatus,
   HostRulesStatus,
   NamesStatus,
   NodeStatus,
@@ -138,10 +139,24 @@ function namesOf({ domain, addresses, questions }: NamesStatus): Html {
 }
 
 /** What of the host's rules holds, and each that does not. */
-function rulesOf({ backend, table, notEnforced, restored }: HostRulesStatus): Html {
+function rulesOf({ backend, table, notEnforced, restored, paths }: HostRulesStatus): Html {
   const again = restored === 0 ? '' : `, put back ${restored} times`;
   const missing = notEnforced.map((what) => html`<dd class="bad">${what}</dd>`);
-  return html`<dt>host rules</dt><dd>${backend === 'none' ? 'none' : `${backend}, ${backend === 'nft' ? 'table' : 'chains'} ${table}${again}`}</dd>${missing}`;
+  return html`<dt>host rules</dt><dd>${backend === 'none' ? 'none' : `${backend}, ${backend === 'nft' ? 'table' : 'chains'} ${table}${again}`}</dd>${missing}${pathsOf(paths ?? [])}`;
+}
+
+/** How many openings and paths pass, and those that do not. */
+function pathsOf(paths: readonly HostPathStatus[]): Html {
+  if (paths.length === 0) return html``;
+  const passing = paths.filter(({ effective }) => effective === 'yes').length;
+  const others = paths
+    .filter(({ effective }) => effective !== 'yes')
+    .map((path) =>
+      path.effective === 'no'
+        ? html`<dd class="bad">not effective: ${path.name}: ${path.why ?? ''}</dd>`
+        : html`<dd>not known: ${path.name}: ${path.why ?? ''}</dd>`,
+    );
+  return html`<dt>effective</dt><dd>${passing} of ${paths.length} openings and paths</dd>${others}`;
 }
 
 function throughput(samples: readonly Sample[]): Html {

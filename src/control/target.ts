@@ -170,8 +170,23 @@ export interface HostRulesStatus {
   readonly notEnforced: readonly string[];
   /** How often somebody took the rules away and they were put back. */
   readonly restored: number;
+  /** What is to pass this host's rules, and whether a packet that was tried did; null before that. */
+  readonly paths: readonly HostPathStatus[] | null;
   /** Packets by counter, as decimal strings. */
   readonly counters: Readonly<Record<string, string>>;
+}
+
+/** An opening, a published port or another path, of which packets were sent that nobody hears of. */
+export interface HostPathStatus {
+  readonly name: string;
+  /** `no`: something drops its packets; `unknown`: it could not be tried. */
+  readonly effective: 'yes' | 'no' | 'unknown';
+  /** What drops them, such as the chain `inet admin input`; null where they pass, or nobody can say. */
+  readonly by: string | null;
+  /** A sentence: which packet was dropped by which rule, or why none could be tried; null where they pass. */
+  readonly why: string | null;
+  /** What lets it pass, to be typed; null where there is no such line. */
+  readonly remedy: string | null;
 }
 
 /** What a client asks for: a word, and what else the request of that word has. All of it is unchecked. */

@@ -15,7 +15,7 @@ import type { Replacement } from './table.ts';
 
 export type Flavour = 'nft' | 'legacy';
 export type BackendKind = 'nft' | `iptables-${Flavour}`;
-export const BACKEND_KINDS: readonly BackendKind[] = ['nft', 'iptables-nft', 'iptables-legacy'];
+const BACKEND_KINDS: readonly BackendKind[] = ['nft', 'iptables-nft', 'iptables-legacy'];
 
 /** The rules of one network, as one program keeps them. What is changed is changed whole, or not at all. */
 export interface HostRuleset {
@@ -80,6 +80,23 @@ export function rulesetOf(
     default:
       return kind satisfies never;
   }
+}
+
+/** What a host has of a network's rules, by whichever program. */
+export async function presentRulesets(
+  commands: Commands,
+  network: string,
+  runDirectory: string,
+  hasNft?: boolean,
+): Promise<HostRuleset[]> {
+  const present: HostRuleset[] = [];
+  for (const kind of BACKEND_KINDS) {
+    if (kind === 'nft' && hasNft === false) continue;
+    const rules = rulesetOf(kind, commands, network, runDirectory);
+    // A program that is missing or does not work has no rules.
+    if (await rules.isThere().catch(() => false)) present.push(rules);
+  }
+  return present;
 }
 
 /**

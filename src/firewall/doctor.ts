@@ -1,7 +1,8 @@
-// What on this host is in the way of an overlay, each with what to type. Looks, and changes nothing.
+// What on this host is in the way of an overlay, each with what to type. Looks, tries what is in force by packets that nobody hears
+// of, and changes nothing that stays.
 
 import type { HostPolicy } from '../policy/host.ts';
-import { chooseBackend } from './backend.ts';
+import { chooseBackend, presentRulesets } from './backend.ts';
 import { type CommandResult, Commands } from './commands.ts';
 import { type DroppingChain, detect, type HostState } from './detect.ts';
 import type { HostFacts } from './facts.ts';
@@ -9,6 +10,7 @@ import { readSysctl } from './host-state.ts';
 import { remedyFor } from './openings.ts';
 import { ruleComment, tableName } from './render-nft.ts';
 import { openingsOf } from './render-openings.ts';
+import { SelfTest } from './self-test.ts';
 
 export interface Finding {
   /** `problem`: something will not work. `note`: worth to know. */
@@ -35,7 +37,26 @@ export async function examineHost(policy: HostPolicy | null, facts: HostFacts | 
     ...kernel(policy, facts),
     ...(await exitRelay(commands, policy)),
     ...leftovers(listed.stdout, policy),
+    ...(await closedPaths(commands, policy, facts)),
   ];
+}
+
+/** What does not pass although the rules are in force that let it pass, each with who drops it. */
+async function closedPaths(
+  commands: Commands,
+  policy: HostPolicy | null,
+  facts: HostFacts | null,
+): Promise<Finding[]> {
+  if (policy === null || facts === null) return [];
+  const present = await presentRulesets(commands, policy.network, '');
+  if (present.length === 0) return [];
+  const paths = await new SelfTest(commands, policy.network).run(policy, facts);
+  return paths.flatMap(({ name, effective, why, remedy }): Finding[] => {
+    if (effective === 'yes') return [];
+    const [kind, what] =
+      effective === 'no' ? (['problem', 'not effective'] as const) : (['note', 'not known'] as const);
+    return [{ kind, what: `${what}: ${name}: ${why}`, remedy }];
+  });
 }
 
 /** iptables does what nft would. */

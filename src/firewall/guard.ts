@@ -87,6 +87,9 @@ export class RulesetGuard implements AsyncDisposable {
   #isOpen = false;
   /** Whether changes were not told of, so that only a look can say what is there. */
   #isUnknown = false;
+  /** Whether they are about the table of a self-test, and whether about anything else. */
+  #touchesProbe = false;
+  #touchesOthers = false;
 
   private constructor(options: RulesetGuardOptions) {
     this.#options = options;
@@ -176,12 +179,18 @@ export class RulesetGuard implements AsyncDisposable {
     const [, pid = '', program = ''] = /^# new generation \d+ by process (\d+) \((.*)\)/.exec(line) ?? [];
     if (pid === '') {
       const [, verb, kind, name, part = ''] = TOUCH.exec(line) ?? [];
+      if (name?.startsWith(`${touches}.probe.`) === true) this.#touchesProbe = true;
+      else if (!line.startsWith('#')) this.#touchesOthers = true;
       if (name !== touches) return;
       this.#touchesTable = true;
       if (kind === 'rule' && verb !== 'add' && verb !== 'insert') this.#deletesRules = true;
       if (kind === 'chain' && verb === 'add') this.#addedChains.push(part);
       return;
     }
+    const isProbe = this.#touchesProbe && !this.#touchesOthers;
+    this.#touchesProbe = false;
+    this.#touchesOthers = false;
+    if (isProbe) return; // which changes nothing, and would otherwise ask for the next one
     const who = `${program} (process ${pid})`;
     if (this.#touchesTable && changes?.see(this.#addedChains) === 'foreign') {
       this.#isOpen ||= this.#deletesRules;

@@ -8,10 +8,10 @@ import { FirewallError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import {
-  BACKEND_KINDS,
   type BackendKind,
   chooseBackend,
   type HostRuleset,
+  presentRulesets,
   rulesetOf,
   worksNft,
 } from './backend.ts';
@@ -24,8 +24,10 @@ import { RulesetGuard, type TableChange } from './guard.ts';
 import { HostState, readSysctl } from './host-state.ts';
 import { backends } from './nat-chains.ts';
 import { type OpeningResult, Openings, remedyFor } from './openings.ts';
+import { PathWatch } from './path-watch.ts';
 import { ruleComment, tableName } from './render-nft.ts';
 import { type Opening, openingsOf } from './render-openings.ts';
+import { SelfTest, type TestedPath } from './self-test.ts';
 import type { Replacement } from './table.ts';
 
 /** A cgroup may go between the look at it and the load of its rule, and come back: so often in a row is no accident. */
@@ -48,6 +50,8 @@ export interface HostFirewallStatus {
   readonly notEnforced: readonly string[];
   /** How often somebody took the rules away and they were put back. */
   readonly restored: number;
+  /** What openings, published ports and paths were tried, and whether each passes; null before that. */
+  readonly paths: readonly TestedPath[] | null;
   /** Packets by counter: what was dropped, and what was published. */
   readonly counters: Readonly<Record<string, string>>;
 }
@@ -58,6 +62,7 @@ export class HostFirewall {
   #rules: HostRuleset;
   #openings: Openings;
   readonly #state: HostState;
+  readonly #paths: PathWatch;
   readonly #runDirectory: string;
   #policy: HostPolicy;
   #facts: HostFacts;
@@ -84,6 +89,7 @@ export class HostFirewall {
     this.#rules = rulesetOf('nft', this.#commands, policy.network, runDirectory);
     this.#openings = new Openings(this.#commands, policy.network, true);
     this.#state = new HostState(this.#commands, runDirectory, policy.network);
+    this.#paths = new PathWatch(this.#commands, policy.network, log);
   }
 
   /**
@@ -146,7 +152,16 @@ export class HostFirewall {
     if (!hasNft) await chooseBackend(commands, { backend: 'iptables', network });
     await new Openings(commands, network, hasNft).remove();
     for (const rules of await presentRulesets(commands, network, runDirectory)) await rules.remove();
+    if (hasNft) await new SelfTest(commands, network).clean(true);
     await new HostState(commands, runDirectory, network).restore();
+  }
+
+  /**
+   * Tries whether what the rules are to let pass does pass, all rules of others included; from then on after each change, too. To
+   * be called when the tunnel is there: what comes through it cannot be tried before.
+   */
+  async testPaths(): Promise<readonly TestedPath[]> {
+    return this.#isActive ? await this.#paths.start(this.#policy, this.#facts) : [];
   }
 
   /**
@@ -167,18 +182,21 @@ export class HostFirewall {
       await this.#watch();
     } else if (this.#guard === null && !wasActive) await this.#watch();
     else if (this.#guard !== null) this.#watchCgroups();
+    this.#paths.changed({ policy: this.#policy, facts: this.#facts });
     this.#report();
   }
 
   /** Ends the watch; `on_stop` says whether the rules go, too. */
   async stop(): Promise<void> {
     if (this.#policy.onStop === 'remove') return await this.discard();
+    await this.#paths.stop();
     await this.#endWatch();
     this.#state.release();
   }
 
   /** Ends the watch and takes the rules out, whatever `on_stop` says: the file has none any more. */
   async discard(): Promise<void> {
+    await this.#paths.stop();
     await this.#endWatch();
     if (!this.#isActive) return;
     await this.#openings.remove();
@@ -204,6 +222,7 @@ export class HostFirewall {
         ? this.#notEnforced()
         : [`firewall.host.backend is ${this.#policy.backend}: no rules of the host`],
       restored: this.#guard?.restored ?? 0,
+      paths: this.#paths.tested,
       counters: Object.fromEntries(counters),
     };
   }
@@ -415,6 +434,7 @@ export class HostFirewall {
 
   /** Whether there was something to put back. */
   async #restoreOpenings(): Promise<boolean> {
+    this.#paths.changed(null);
     this.#detected = await this.#detect();
     if (this.#policy.stance !== 'open') return false;
     if (await this.#openings.areThere(this.#detected.dropping, this.#wanted)) return false;
@@ -466,6 +486,7 @@ export class HostFirewall {
       else this.#facts = facts;
       this.#saveNames(facts);
     });
+    this.#paths.changed({ policy: this.#policy, facts: this.#facts });
   }
 
   #saveNames({ resolved }: HostFacts): void {
@@ -486,23 +507,6 @@ function areSame(some: Cgroups, others: Cgroups): boolean {
 function missingCgroup(path: string): string {
   const why = cgroupMount() === null ? 'this host has no cgroup v2 mounted' : `there is no cgroup ${path}`;
   return `firewall.process: ${why}, so nobody in it gets through until there is`;
-}
-
-/** What a host has of a network's rules, by whichever program. */
-async function presentRulesets(
-  commands: Commands,
-  network: string,
-  runDirectory: string,
-  hasNft?: boolean,
-): Promise<HostRuleset[]> {
-  const present: HostRuleset[] = [];
-  for (const kind of BACKEND_KINDS) {
-    if (kind === 'nft' && hasNft === false) continue;
-    const rules = rulesetOf(kind, commands, network, runDirectory);
-    // A program that is missing or does not work has no rules.
-    if (await rules.isThere().catch(() => false)) present.push(rules);
-  }
-  return present;
 }
 
 /** Whether packets pass through this host, from one interface to another. */

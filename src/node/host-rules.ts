@@ -30,6 +30,8 @@ export class HostRules implements ReloadPart {
   #resolved: Resolved = new Map();
   #timer: NodeJS.Timeout | null = null;
   #isStopped = false;
+  /** Whether the tunnel is there. */
+  #isReady = false;
 
   private constructor(config: NodeConfig, log: Log, runDirectory: string) {
     this.#config = config;
@@ -46,6 +48,12 @@ export class HostRules implements ReloadPart {
     await rules.#change(config);
     network.add(() => rules.#follow(rules.#resolved));
     return rules;
+  }
+
+  /** The tunnel is there: from now on it is tried whether what is to pass the host's rules does. Nothing waits for that. */
+  ready(): void {
+    this.#isReady = true;
+    void this.#firewall?.testPaths();
   }
 
   async stop(): Promise<void> {
@@ -85,6 +93,7 @@ export class HostRules implements ReloadPart {
       const started = await HostFirewall.start(options);
       await this.#firewall?.discard();
       this.#firewall = started;
+      if (this.#isReady) void started.testPaths();
     }
     this.#config = to;
     this.#schedule();

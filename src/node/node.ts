@@ -285,6 +285,7 @@ export class Node implements ControlTarget {
       this.#names,
       this.#filter,
     );
+    hostRules.ready();
   }
 
   #asHost(device: Device): HostNode {

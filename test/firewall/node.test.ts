@@ -44,7 +44,16 @@ test('rules come before the tunnel, stay after a crash, change at a reload and g
     table: 'rf_home0',
     notEnforced: [],
   });
-  expect(await first.command('status')).toContain('host rules  table inet rf_home0');
+  // What is to pass is tried once the tunnel is there.
+  await until(async () => ((await first.status()).hostRules?.paths ?? null) !== null, 10_000, 'it is tried');
+  const { paths } = (await first.status()).hostRules ?? {};
+  expect(paths?.map(({ name, effective }) => `${effective} ${name}`)).toEqual([
+    'yes overlay to this host',
+    'yes inbound wg udp/51820 from any',
+  ]);
+  const shown = await first.command('status');
+  expect(shown).toContain('host rules  table inet rf_home0');
+  expect(shown).toContain('effective   2 of 2 openings and paths, tried by packets');
   await first.process.stop('SIGKILL');
   expect(await ruleset(host)).toBe(rules);
   // Its routes went with the tunnel; those of the guard are what counts now.

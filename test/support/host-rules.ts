@@ -10,7 +10,7 @@ import { hostFacts } from '../../src/node/host-facts.ts';
 
 type Request = {
   readonly id: number;
-  readonly op: 'start' | 'update' | 'stop' | 'status' | 'resolve';
+  readonly op: 'start' | 'update' | 'stop' | 'status' | 'resolve' | 'test';
   readonly file?: string;
   readonly names?: Readonly<Record<string, readonly string[]>>;
 };
@@ -51,6 +51,8 @@ async function handle({ op, file = '', names = {} }: Request): Promise<unknown> 
     case 'stop':
       await firewall?.stop();
       return {};
+    case 'test':
+      return await firewall?.testPaths();
     case 'status':
       return await firewall?.status();
     default:

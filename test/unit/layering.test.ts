@@ -47,7 +47,7 @@ const RULES: Readonly<Record<string, Rule>> = {
     packages: ['zod', 'yaml', 'fastest-levenshtein'],
   },
   policy: { imports: ['address'], packages: [], isPure: true },
-  firewall: { imports: ['policy', 'address', 'errors.ts', 'log.ts'], packages: ['execa'] },
+  firewall: { imports: ['policy', 'address', 'errors.ts', 'log.ts'], packages: ['execa', 'node-tuntap2'] },
   control: {
     imports: ['config', 'address', 'errors.ts', 'html.ts', 'html-page.ts', 'log.ts'],
     packages: ['prom-client'],

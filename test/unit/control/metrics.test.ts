@@ -28,7 +28,20 @@ const STATUS: NodeStatus = {
     },
   },
   lane: { state: 'restarting', restarts: 2, lastFailure: 'a trap', asksCookiesOf: 'everyone' },
-  hostRules: null,
+  hostRules: {
+    backend: 'nft',
+    table: 'rf_home0',
+    notEnforced: [],
+    restored: 0,
+    counters: {},
+    paths: (['yes', 'no', 'unknown'] as const).map((effective) => ({
+      name: `inbound ${effective}`,
+      effective,
+      by: null,
+      why: null,
+      remedy: null,
+    })),
+  },
   policy: {
     state: 'enforced',
     generation: 1,
@@ -111,6 +124,8 @@ describe('the page', () => {
     'ringfence_peer_quota_bytes{peer="alice",interface="rf0"} 50000',
     'ringfence_peer_quota_used_bytes{peer="alice",interface="rf0"} 3000',
     'ringfence_peer_quota_period_end_seconds{peer="alice",interface="rf0"} 1700006400',
+    'ringfence_host_path_effective{path="inbound yes",interface="rf0"} 1',
+    'ringfence_host_path_effective{path="inbound no",interface="rf0"} 0',
     'ringfence_lane_up{interface="rf0"} 0',
     'ringfence_lane_restarts_total{interface="rf0"} 2',
   ])('has %s', async (line) => expect(await page()).toContain(line));
