@@ -3,7 +3,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { containerCases } from '../firewall/container-cases.ts';
 import { iptablesCases } from '../firewall/iptables-cases.ts';
+import { isolationCases } from '../firewall/isolation-cases.ts';
 import { natCases } from '../firewall/nat-cases.ts';
 import { overlayCases } from '../firewall/overlay-cases.ts';
 import { processCases } from '../firewall/process-cases.ts';
@@ -16,6 +18,10 @@ natCases('iptables-legacy');
 overlayCases('iptables-nft');
 overlayCases('iptables-legacy');
 iptablesCases('iptables-nft');
+isolationCases('iptables-nft');
+isolationCases('iptables-legacy');
+containerCases('iptables-nft', 'nft');
+containerCases('iptables-legacy', 'legacy');
 processCases('iptables-nft');
 
 const BACKENDS = ['iptables-nft', 'iptables-legacy'] as const;

@@ -3,8 +3,8 @@
 // beside it: fd09::/64, fd07::/64 and 2001:db8:9::/64, with the last numbers of IPv4.
 //
 //   alice 10.9.0.2 ┐                          ┌ lan 192.168.7.1/24 ┬ server .5
-//   bob   10.9.0.3 ┴ switch ─ rf0 10.9.0.1 node                    └ client .6
-//                                             └ wan 203.0.113.1/24 ─ outside .9
+//   bob   10.9.0.3 ┼ switch ─ rf0 10.9.0.1 node                    └ client .6
+//   carol 10.9.0.4 ┘                          └ wan 203.0.113.1/24 ─ outside .9
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,6 +21,7 @@ export type OverlayHost = AsyncDisposable & {
   readonly node: Host;
   readonly alice: Host;
   readonly bob: Host;
+  readonly carol: Host;
   readonly server: Host;
   readonly client: Host;
   readonly outside: Host;
@@ -47,14 +48,15 @@ export function at(net: Net, number: number, version: 4 | 6): string {
 
 export async function overlayHost(): Promise<OverlayHost> {
   return await build(async (topology) => {
-    const names = ['node', 'overlay', 'lan', 'alice', 'bob', 'server', 'client', 'outside'];
-    const [node, overlay, lan, alice, bob, server, client, outside] = (await Promise.all(
+    const names = ['node', 'overlay', 'lan', 'alice', 'bob', 'carol', 'server', 'client', 'outside'];
+    const [node, overlay, lan, alice, bob, carol, server, client, outside] = (await Promise.all(
       names.map((name) => topology.host(name)),
-    )) as [Host, Host, Host, Host, Host, Host, Host, Host];
+    )) as [Host, Host, Host, Host, Host, Host, Host, Host, Host];
     await Promise.all([
       bridged(topology, node, 'rf0', overlay, OVERLAY_NET, [
         [alice, 2],
         [bob, 3],
+        [carol, 4],
       ]),
       bridged(topology, node, 'lan', lan, LAN, [
         [server, 5],
@@ -73,7 +75,7 @@ export async function overlayHost(): Promise<OverlayHost> {
       'net.ipv4.conf.rf0.send_redirects': 0,
       'net.ipv4.conf.all.rp_filter': 0,
     });
-    return { node, alice, bob, server, client, outside };
+    return { node, alice, bob, carol, server, client, outside };
   });
 }
 
@@ -98,6 +100,8 @@ async function bridged(
       { host: bridge, device: host.name, addresses: [] },
     );
     if (isTunnel) {
+      // Linux says it by IPv6 whatever it is told: nobody listens.
+      await host.sysctl({ 'net.ipv6.conf.eth0.accept_redirects': 0 });
       await host.ipBatch(`route add ${at(net, 1, 4)} dev eth0`, `route add ${at(net, 1, 6)} dev eth0`);
     }
     await defaultRoute(host, net);
@@ -137,6 +141,8 @@ export type HostStatus = {
 /** `firewall` in a file; who applies it is added. */
 type Section = Readonly<Record<string, unknown>> & {
   readonly host?: object;
+  /** What each peer has beside its key and addresses. */
+  readonly peers?: Readonly<Record<string, object>>;
   /** By the peer behind which each is. */
   readonly sites?: Readonly<Record<string, { readonly subnets: readonly string[] }>>;
 };
@@ -147,7 +153,7 @@ export class HostRules implements AsyncDisposable {
   readonly #scratch: Scratch;
   readonly #backend: string;
   readonly #key = generateKeyPair();
-  readonly #peers = [generateKeyPair(), generateKeyPair()];
+  readonly #peers = [generateKeyPair(), generateKeyPair(), generateKeyPair()];
   #lastId = 0;
 
   private constructor(process: LineProcess, scratch: Scratch, backend: string) {
@@ -168,14 +174,14 @@ export class HostRules implements AsyncDisposable {
   }
 
   /** The file with this section `firewall`, as both the engine and the program read it. */
-  async file(firewall: Section): Promise<string> {
-    const [alice, bob] = this.#peers;
+  async file({ peers = {}, ...firewall }: Section): Promise<string> {
     const path = join(this.#scratch.path, 'ringfence.yaml');
     await writeFile(join(this.#scratch.path, 'node.key'), `${this.#key.privateKey}\n`, { mode: 0o600 });
-    const peer = (name: string, publicKey: string | undefined, number: number) => ({
-      public_key: publicKey,
-      addresses: [at(OVERLAY_NET, number, 4), at(OVERLAY_NET, number, 6)],
+    const peer = (name: string, i: number) => ({
+      public_key: this.#peers[i]?.publicKey,
+      addresses: [at(OVERLAY_NET, i + 2, 4), at(OVERLAY_NET, i + 2, 6)],
       routes: firewall.sites?.[name]?.subnets ?? [],
+      ...peers[name],
     });
     const config = {
       interface: {
@@ -184,7 +190,7 @@ export class HostRules implements AsyncDisposable {
         addresses: both(OVERLAY_NET, 1),
         listen_port: 51820,
       },
-      peers: { alice: peer('alice', alice?.publicKey, 2), bob: peer('bob', bob?.publicKey, 3) },
+      peers: Object.fromEntries(['alice', 'bob', 'carol'].map((name, i) => [name, peer(name, i)])),
       firewall: {
         version: 1,
         network: 'test',
