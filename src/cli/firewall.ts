@@ -6,11 +6,13 @@ import { loadConfig } from '../config/load.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import { runDirectory } from '../control/node-socket.ts';
 import { RingfenceError, UsageError } from '../errors.ts';
+import { processNames } from '../firewall/chains.ts';
 import { HostFirewall, type HostFirewallOptions } from '../firewall/host-firewall.ts';
 import { renderPf, renderWindows } from '../firewall/render-elsewhere.ts';
 import { compareWithHost, renderRules } from '../firewall/shown.ts';
 import { createLog } from '../log.ts';
 import { hostFacts } from '../node/host-facts.ts';
+import { RuleNames } from '../node/rule-names.ts';
 
 const MOST_CONFIRM_SECONDS = 3600;
 
@@ -80,7 +82,7 @@ function showElsewhere(file: string, backend: 'pf' | 'windows'): void {
 }
 
 async function apply(file: string, confirmSeconds: number | undefined): Promise<void> {
-  const options = optionsOf(file);
+  const options = await resolvedOptionsOf(file);
   const undo = confirmSeconds === undefined ? null : await HostFirewall.snapshot(options);
   const firewall = await HostFirewall.apply(options);
   const { backend, table, notEnforced } = await firewall.status();
@@ -127,7 +129,7 @@ async function remove(target: string): Promise<void> {
 }
 
 async function diff(file: string): Promise<void> {
-  const { policy, facts } = optionsOf(file);
+  const { policy, facts } = await resolvedOptionsOf(file);
   const lines = await compareWithHost(policy, facts);
   process.stdout.write(lines.length === 0 ? 'no difference\n' : `${lines.join('\n')}\n`);
 }
@@ -146,6 +148,16 @@ function optionsOf(file: string): HostFirewallOptions {
     log: createLog({ level: 'silent' }),
     runDirectory: runDirectory(),
   };
+}
+
+/** With what the names of its rows stand for, which is asked. */
+async function resolvedOptionsOf(file: string): Promise<HostFirewallOptions> {
+  const options = optionsOf(file);
+  const { policy, facts } = options;
+  const saved = HostFirewall.savedNames(policy.network, options.runDirectory);
+  const names = new RuleNames(processNames(policy), facts.resolved, saved);
+  await names.ask();
+  return { ...options, facts: { ...facts, resolved: names.resolved } };
 }
 
 function parseSeconds(value: string): number {

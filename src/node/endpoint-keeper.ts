@@ -10,7 +10,7 @@ import { type PeerKey, peerKey } from '../control/uapi/model.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Device } from './device.ts';
-import { resolveName } from './names.ts';
+import { type ResolvedName, resolveName } from './names.ts';
 
 const LOOK_MS = 1_000;
 /** Keepalive-Timeout and some more: a peer that was sent data on a session has been heard by then (paper §6.5). */
@@ -57,16 +57,21 @@ interface Name {
   isAsking: boolean;
 }
 
+/** Told what a name stands for; nothing is sent there before this has settled. */
+type BeforeUse = (name: string, answer: ResolvedName) => Promise<void>;
+
 export class EndpointKeeper implements Disposable {
   readonly #device: Device;
   readonly #log: Log;
+  readonly #beforeUse: BeforeUse;
   readonly #kept = new Map<PeerKey, Kept>();
   readonly #timer: NodeJS.Timeout;
   #isLooking = false;
 
-  constructor(device: Device, log: Log) {
+  constructor(device: Device, log: Log, beforeUse: BeforeUse) {
     this.#device = device;
     this.#log = log;
+    this.#beforeUse = beforeUse;
     this.#timer = setInterval(() => void this.#look(), LOOK_MS).unref();
   }
 
@@ -181,7 +186,7 @@ export class EndpointKeeper implements Disposable {
     if (name.isAsking) return;
     name.isAsking = true;
     name.askedMs = nowMs;
-    void resolveName(name.endpoint.name).then(
+    void this.#resolve(name.endpoint.name).then(
       ({ addresses, ttlMs }) => {
         name.isAsking = false;
         name.dueMs = performance.now() + ttlMs;
@@ -197,6 +202,12 @@ export class EndpointKeeper implements Disposable {
         this.#log.limited(`name ${kept.peer.name}`).warn(what);
       },
     );
+  }
+
+  async #resolve(name: string): Promise<ResolvedName> {
+    const answer = await resolveName(name);
+    await this.#beforeUse(name, answer);
+    return answer;
   }
 
   #takeCandidates(kept: Kept): void {

@@ -1,24 +1,18 @@
 // The host's rules of a node: in force before its tunnel is there, changed by a reload, out or kept after its end. Keeps up with
 // what they depend on beside the file: the names of `firewall.process` and the networks of the host's other interfaces.
 
-import { lookup } from 'node:dns/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { type IpAddress, parseIp, renderIp } from '../address/ip.ts';
+import { renderIp } from '../address/ip.ts';
 import type { NodeConfig } from '../config/schema.ts';
 import { messageOf } from '../errors.ts';
 import { processNames } from '../firewall/chains.ts';
 import { HostFirewall, type HostFirewallStatus } from '../firewall/host-firewall.ts';
 import type { Log } from '../log.ts';
-import type { HostPolicy } from '../policy/host.ts';
 import { hostFacts } from './host-facts.ts';
 import type { HostNetwork } from './host-network.ts';
+import type { ResolvedName } from './names.ts';
 import type { PreparedPart, ReloadPart } from './reload.ts';
-
-/** How long a start waits for names, and how often they are asked for again. */
-const FIRST_ANSWER_MS = 3_000;
-const REFRESH_MS = 30_000;
-
-type Resolved = ReadonlyMap<string, readonly IpAddress[]>;
+import { type Resolved, RuleNames } from './rule-names.ts';
 
 export class HostRules implements ReloadPart {
   readonly #log: Log;
@@ -26,8 +20,7 @@ export class HostRules implements ReloadPart {
   #config: NodeConfig;
   /** null: the file says nothing of the host. */
   #firewall: HostFirewall | null = null;
-  /** The last that each name resolved to: a resolver that fails takes nothing back. */
-  #resolved: Resolved = new Map();
+  #names = new RuleNames([], new Map(), {});
   #timer: NodeJS.Timeout | null = null;
   #isStopped = false;
   /** Whether the tunnel is there. */
@@ -46,7 +39,7 @@ export class HostRules implements ReloadPart {
   ): Promise<HostRules> {
     const rules = new HostRules(config, log, runDirectory);
     await rules.#change(config);
-    network.add(() => rules.#follow(rules.#resolved));
+    network.add(() => rules.#follow());
     return rules;
   }
 
@@ -84,8 +77,10 @@ export class HostRules implements ReloadPart {
       this.#config = to;
       return;
     }
-    this.#resolved = await this.#resolve(policy);
-    const facts = hostFacts(to, this.#resolved, this.#firewall?.facts);
+    const saved = HostFirewall.savedNames(policy.network, this.#runDirectory);
+    const names = new RuleNames(processNames(policy), this.#names.resolved, saved);
+    await names.ask();
+    const facts = hostFacts(to, names.resolved, this.#firewall?.facts);
     if (this.#firewall !== null && former?.network === policy.network) {
       await this.#firewall.update(policy, facts);
     } else {
@@ -96,70 +91,45 @@ export class HostRules implements ReloadPart {
       if (this.#isReady) void started.testPaths();
     }
     this.#config = to;
+    this.#names = names;
     this.#schedule();
+  }
+
+  /** A name was resolved elsewhere in this node: the rules know its addresses before anything is sent there. */
+  async learn(name: string, answer: ResolvedName): Promise<void> {
+    if (this.#names.take(name, answer)) await this.#follow();
   }
 
   #schedule(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#refresh(), REFRESH_MS);
-    this.#timer.unref();
+    const { restMs } = this.#names;
+    this.#timer = restMs === null ? null : setTimeout(() => void this.#refresh(), restMs).unref();
   }
 
   async #refresh(): Promise<void> {
-    const policy = this.#config.firewall?.host ?? null;
-    if (policy === null) return;
-    try {
-      const resolved = await this.#resolve(policy);
-      if (this.#config.firewall?.host === policy) await this.#follow(resolved);
-    } finally {
-      if (!this.#isStopped) this.#schedule();
-    }
+    await this.#names.ask();
+    await this.#follow();
+    if (!this.#isStopped) this.#schedule();
   }
 
   /** Has the rules say what the names, and the networks of the host's interfaces, are now. Does not fail. */
-  async #follow(resolved: Resolved): Promise<void> {
+  async #follow(): Promise<void> {
     const policy = this.#config.firewall?.host ?? null;
     if (policy === null || this.#isStopped || this.#firewall === null) return;
     const { facts: before } = this.#firewall;
     try {
-      const facts = hostFacts(this.#config, resolved, before);
-      this.#resolved = resolved;
+      const facts = hostFacts(this.#config, this.#names.resolved, before);
       const isMoved = policy.mirrorsPolicy && !isDeepStrictEqual(facts.local, before.local);
       if (isMoved || !isDeepStrictEqual(facts.connected, before.connected)) {
         await this.#firewall.update(policy, facts);
         this.#log.debug('the host rules follow the networks of its interfaces');
       } else if (!isDeepStrictEqual(texts(facts.resolved), texts(before.resolved))) {
-        await this.#firewall.setResolved(resolved);
+        await this.#firewall.setResolved(facts.resolved);
       }
     } catch (error) {
       this.#log.limited('host rules').warn(`the host's rules stay as they are: ${messageOf(error)}`);
     }
   }
-
-  /** All addresses of each name; those from before for one that does not resolve now. */
-  async #resolve(policy: HostPolicy): Promise<Resolved> {
-    const names = processNames(policy);
-    const saved = HostFirewall.savedNames(policy.network, this.#runDirectory);
-    const answers = await Promise.all(
-      names.map(async (name) => {
-        const { promise: late, resolve } = Promise.withResolvers<null>();
-        const timer = setTimeout(() => resolve(null), FIRST_ANSWER_MS);
-        const answer = await Promise.race([lookup(name, { all: true }).catch(() => null), late]);
-        clearTimeout(timer);
-        const addresses = answer?.map(({ address }) => address) ?? saved[name] ?? [];
-        return [name, parsed(addresses)] as const;
-      }),
-    );
-    return new Map(answers);
-  }
-}
-
-/** In one order, for a resolver may answer in any. */
-function parsed(addresses: readonly string[]): IpAddress[] {
-  return [...new Set(addresses)].toSorted().flatMap((text) => {
-    const address = parseIp(text);
-    return address.ok ? [address.value] : [];
-  });
 }
 
 function texts(resolved: Resolved): (readonly [string, readonly string[]])[] {

@@ -11,7 +11,11 @@ export interface ResolvedName {
   readonly addresses: readonly IpAddress[];
   /** How long it holds, within bounds: a TTL of 0 asks nobody to ask without end. */
   readonly ttlMs: number;
+  /** The IP versions of which nothing could be learnt: it may have such addresses as well. */
+  readonly unknown: readonly Version[];
 }
+
+type Version = IpAddress['version'];
 
 const LEAST_TTL_MS = 2_000;
 const MOST_TTL_MS = 3_600_000;
@@ -24,27 +28,59 @@ const QUERY_TRIES = 2;
 /** /etc/resolv.conf is read by a new resolver only. */
 const RESOLVER_MS = 30_000;
 
+/** A server says that there are no such addresses; any other failure says nothing of them. */
+const NONE: readonly unknown[] = ['ENODATA', 'ENOTFOUND'];
+/** So long no server is waited for: each try waits longer than the one before. */
+const QUERY_LIMIT_MS = 20_000;
+
 let resolver: { readonly dns: Resolver; readonly madeMs: number } | undefined;
 
-/** @throws Error with what the resolver says */
-export async function resolveName(name: string): Promise<ResolvedName> {
+/**
+ * `limitMs`: how long DNS, and then the rest of what the host asks, is waited for.
+ * @throws Error with what the resolver says
+ */
+export async function resolveName(name: string, limitMs = QUERY_LIMIT_MS): Promise<ResolvedName> {
   const listed = hostsOf(name);
-  if (listed.length > 0) return { addresses: sorted(listed), ttlMs: HOSTS_TTL_MS };
+  if (listed.length > 0) return { addresses: sorted(listed), ttlMs: HOSTS_TTL_MS, unknown: [] };
   const dns = currentResolver();
-  const answers = await Promise.allSettled([
-    dns.resolve6(name, { ttl: true }),
-    dns.resolve4(name, { ttl: true }),
+  const [v6, v4] = await Promise.allSettled([
+    inTime(dns.resolve6(name, { ttl: true }), limitMs),
+    inTime(dns.resolve4(name, { ttl: true }), limitMs),
   ]);
-  const records = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
+  const records = [v6, v4].flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
+  const failed: Version[] = [...(isUnknown(v6) ? [6 as const] : []), ...(isUnknown(v4) ? [4 as const] : [])];
   if (records.length === 0) {
-    const found = await lookup(name, { all: true });
-    return { addresses: sorted(found.map(({ address }) => address)), ttlMs: OTHER_TTL_MS };
+    const found = await inTime(lookup(name, { all: true }), limitMs);
+    const families = found.map(({ family }) => family);
+    return {
+      addresses: sorted(found.map(({ address }) => address)),
+      ttlMs: OTHER_TTL_MS,
+      unknown: failed.filter((version) => !families.includes(version)),
+    };
   }
   const leastMs = Math.min(...records.map(({ ttl }) => ttl * 1000));
   return {
     addresses: sorted(records.map(({ address }) => address)),
     ttlMs: Math.min(Math.max(leastMs, LEAST_TTL_MS), MOST_TTL_MS),
+    unknown: failed,
   };
+}
+
+function isUnknown(answer: PromiseSettledResult<unknown>): boolean {
+  if (answer.status === 'fulfilled') return false;
+  const { reason } = answer;
+  return !(reason instanceof Error && 'code' in reason && NONE.includes(reason.code));
+}
+
+/** Rejects once it has taken too long; it goes on, and nobody listens. */
+async function inTime<T>(work: Promise<T>, limitMs: number): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no answer within ${limitMs / 1000} s`)), limitMs);
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function currentResolver(): Resolver {

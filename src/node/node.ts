@@ -266,7 +266,9 @@ export class Node implements ControlTarget {
     const host = this.#asHost(this.#device);
     this.#invitations = this.#undo.use(await Invitations.start(host));
     this.#rotations = this.#undo.use(await Rotations.start(host, this.#talks));
-    this.#endpoints = this.#undo.use(new EndpointKeeper(this.#device, log));
+    this.#endpoints = this.#undo.use(
+      new EndpointKeeper(this.#device, log, (name, answer) => hostRules.learn(name, answer)),
+    );
     this.#endpoints.update(config.peers);
     network.add(async () => this.#endpoints?.askAgain());
     const socket = await serveNode(runDirectory, config.interface.name, this);

@@ -4,9 +4,11 @@
 import { createInterface } from 'node:readline';
 import { loadConfig } from '../../src/config/load.ts';
 import { FirewallError, messageOf } from '../../src/errors.ts';
+import { processNames } from '../../src/firewall/chains.ts';
 import { HostFirewall, type HostFirewallOptions } from '../../src/firewall/host-firewall.ts';
 import { createLog } from '../../src/log.ts';
 import { hostFacts } from '../../src/node/host-facts.ts';
+import { RuleNames } from '../../src/node/rule-names.ts';
 
 type Request = {
   readonly id: number;
@@ -22,7 +24,10 @@ function optionsOf(file: string): HostFirewallOptions {
   const config = loadConfig(file);
   const policy = config.firewall?.host;
   if (policy === null || policy === undefined) throw new Error(`${file} has no rules of the host`);
-  return { policy, facts: hostFacts(config), log: createLog(), runDirectory };
+  // Nobody is asked here: names stand for what they did, as in a node whose resolver fails.
+  const saved = HostFirewall.savedNames(policy.network, runDirectory);
+  const { resolved } = new RuleNames(processNames(policy), firewall?.facts.resolved ?? new Map(), saved);
+  return { policy, facts: hostFacts(config, resolved), log: createLog(), runDirectory };
 }
 
 async function handle({ op, file = '', names = {} }: Request): Promise<unknown> {

@@ -11,8 +11,8 @@ const SERVER = fileURLToPath(new URL('./dns-server.ts', import.meta.url));
 
 /** What a name resolves to. */
 export type NameRecords = {
-  readonly A?: readonly string[];
-  readonly AAAA?: readonly string[];
+  readonly A?: readonly string[] | 'SERVFAIL';
+  readonly AAAA?: readonly string[] | 'SERVFAIL';
   readonly ttl: number;
 };
 

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 
 type Request = {
   readonly id: number;
-  readonly op: 'listen' | 'knock' | 'hold' | 'stream' | 'count' | 'flood';
+  readonly op: 'listen' | 'knock' | 'hold' | 'stream' | 'count' | 'flood' | 'hammer';
   readonly protocol: 'tcp' | 'udp';
   readonly address: string;
   readonly port: number;
@@ -146,9 +146,27 @@ function flood({ id, address, port }: Request): void {
   setInterval(() => answer(id, { sent }), 200);
 }
 
+/** TCP connections to a port, some at a time, until the process ends, and every 200 ms how many got through and did not. */
+function hammer({ id, address, port }: Request): void {
+  const told = { passed: 0, refused: 0 };
+  const strike = (): void => {
+    const socket = connect({ host: address, port });
+    socket.on('connect', () => {
+      told.passed += 1;
+      socket.destroy();
+    });
+    socket.on('error', () => {
+      told.refused += 1;
+    });
+    socket.on('close', () => setImmediate(strike));
+  };
+  for (let i = 0; i < 8; i++) strike();
+  setInterval(() => answer(id, told), 200);
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line) as Request | Text;
   if ('to' in request) held.get(request.to)?.write(`${request.text}\n`);
-  else ({ listen, knock, hold, stream, count, flood })[request.op](request);
+  else ({ listen, knock, hold, stream, count, flood, hammer })[request.op](request);
 }
 process.exit(0);

@@ -22,6 +22,8 @@ type Told = {
   readonly error?: string;
   readonly sent?: true | number;
   readonly received?: number;
+  readonly passed?: number;
+  readonly refused?: number;
 };
 
 export type HeldFlow = { echo(text: string): Promise<string> };
@@ -124,6 +126,15 @@ export class Prober {
       if (typeof sent === 'number') flood.sent = sent;
     });
     return flood;
+  }
+
+  /** TCP connections to a port, one after the other, until the process ends; how many got through and how many did not. */
+  hammer(address: string, port: number): { readonly passed: number; readonly refused: number } {
+    const counted = { passed: 0, refused: 0 };
+    this.#begin({ op: 'hammer', protocol: 'tcp', address, port }, ({ passed, refused }) => {
+      if (passed !== undefined && refused !== undefined) Object.assign(counted, { passed, refused });
+    });
+    return counted;
   }
 
   /** UDP datagrams from one socket, until the process ends. */
