@@ -67,7 +67,10 @@ export function renderInterface(value: IpInterface): string {
 export type PackedPrefix = string;
 
 export function packPrefix({ address, length }: IpPrefix): PackedPrefix {
-  return String.fromCharCode(address.version, length, ...address.bytes);
+  const { version, bytes } = address;
+  if (version === 6) return String.fromCharCode(version, length, ...bytes);
+  const [a = 0, b = 0, c = 0, d = 0] = bytes; // most by far, and several times as fast as spread
+  return String.fromCharCode(version, length, a, b, c, d);
 }
 
 export function unpackPrefix(packed: PackedPrefix): IpPrefix {

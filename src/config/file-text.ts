@@ -22,6 +22,9 @@ export interface PeerText {
   readonly fields: z.output<typeof peerSchema>;
 }
 
+/** What JSON may write in another way than as itself. */
+const ESCAPED = /[^ !#-[\]-~]/;
+
 /** The same text for trees that say the same. */
 export function textOf(tree: Tree): string {
   switch (tree.kind) {
@@ -46,7 +49,7 @@ export function textOf(tree: Tree): string {
 
 /** A text as JSON: of a hundred thousand, nearly all need no more than the quotes. */
 function quoted(text: string): string {
-  return /[^ !#-[\]-~]/.test(text) ? JSON.stringify(text) : `"${text}"`;
+  return ESCAPED.test(text) ? JSON.stringify(text) : `"${text}"`;
 }
 
 /** The keys of the policy that the sections of `text` have, where the same sections of `other` say something else. */

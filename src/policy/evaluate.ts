@@ -1,6 +1,7 @@
 // The reference evaluator: what becomes of the first packet of a flow, and by which row. It goes through the model as
-// docs/policy.md goes through the verdict, one function per stage, and is as slow as that. It judges the model, never the
-// compiled form: the core, which gets the compiled form, is tested against it.
+// docs/policy.md goes through the verdict, one function per stage. Who has a name or an address is looked up in tables, for
+// there are thousands; the rows of whoever is asked about are gone through one by one. It judges the model, never the compiled
+// form: the core, which gets the compiled form, is tested against it.
 
 import { compareIps, type IpAddress } from '../address/ip.ts';
 import { contains, hostPrefix, type IpPrefix, isExitRoute } from '../address/prefix.ts';
@@ -20,6 +21,7 @@ import {
   selfRule,
   type Target,
 } from './model.ts';
+import { PrefixTable } from './prefix-table.ts';
 
 /** The first packet of a flow, as rules see it. */
 export interface FlowStart {
@@ -58,13 +60,41 @@ export interface Judgement {
 /** Judges by one policy on a host with these addresses, beside those that the policy gives to this node. */
 export class Evaluator {
   readonly #policy: Policy;
-  readonly #own: readonly IpAddress[];
-  readonly #notInternet: readonly IpPrefix[];
+  readonly #own: PrefixTable<true>;
+  readonly #notInternet: PrefixTable<true>;
+  readonly #peers: ReadonlyMap<string, PolicyPeer>;
+  readonly #services: ReadonlyMap<string, Service>;
+  readonly #profiles: ReadonlyMap<string, Profile>;
+  readonly #sites: ReadonlyMap<string, Site>;
+  /** By the name of the member, in the order of the document. */
+  readonly #networks: ReadonlyMap<string, readonly Network[]>;
+  /** Who a source is, where the tunnel does not say it. */
+  readonly #subjects: PrefixTable<Subject>;
+  readonly #routes: PrefixTable<PolicyPeer>;
+  /** By their own addresses, not by networks behind them. */
+  readonly #atAddress: PrefixTable<PolicyPeer>;
+  /** Peers that grant something to those outside, in the order of the document. */
+  readonly #reachable: readonly PolicyPeer[];
 
   constructor(policy: Policy, hostAddresses: readonly IpAddress[]) {
+    const { peers, services, profiles, sites, networks, addresses } = policy;
     this.#policy = policy;
-    this.#own = [...policy.addresses.map(({ address }) => address), ...hostAddresses];
-    this.#notInternet = notInternet(policy);
+    const own = [...addresses.map(({ address }) => address), ...hostAddresses];
+    this.#own = new PrefixTable(own.map((address) => [hostPrefix(address), true]));
+    this.#notInternet = new PrefixTable(notInternet(policy).map((prefix) => [prefix, true]));
+    this.#peers = new Map(peers.map((peer) => [peer.name, peer]));
+    this.#services = new Map(services.map((service) => [service.id, service]));
+    this.#profiles = new Map(profiles.map((profile) => [profile.id, profile]));
+    this.#sites = new Map(sites.map((site) => [site.peer, site]));
+    this.#networks = networksByMember(networks);
+    this.#subjects = new PrefixTable([...sites.flatMap(prefixesOfSite), ...peers.flatMap(prefixesOfPeer)]);
+    this.#routes = new PrefixTable(
+      peers.flatMap((peer) => prefixesOf(peer).map((prefix) => [prefix, peer] as const)),
+    );
+    this.#atAddress = new PrefixTable(
+      peers.flatMap((peer) => peer.addresses.map((address) => [hostPrefix(address), peer] as const)),
+    );
+    this.#reachable = peers.filter(({ reachableFrom }) => reachableFrom.length > 0);
   }
 
   /** The verdict: the first stage that decides. */
@@ -107,48 +137,33 @@ export class Evaluator {
     if (leg === 'out') return this.#subjectAt(source);
     const user = this.isInternet(source) ? this.#subjectAt(destination) : null;
     if (user?.kind === 'peer' && user.peer.routeVia?.site === peer) return { kind: 'outside' };
-    const { peers } = this.#policy;
-    return longest(source, this.#owners(peer)) ?? { kind: 'peer', peer: named(peers, peer) };
+    const one = this.#peer(peer);
+    const site = this.#sites.get(peer);
+    const own = new PrefixTable([
+      ...(site === undefined ? [] : prefixesOfSite(site)),
+      ...prefixesOfPeer(one),
+    ]);
+    return own.find(source) ?? { kind: 'peer', peer: one };
   }
 
   /** Whose an address is. */
   #subjectAt(address: IpAddress): Subject {
     if (this.isOwn(address)) return { kind: 'self' };
-    return longest(address, this.#owners(null)) ?? { kind: 'outside' };
-  }
-
-  /** Of which prefixes somebody is the subject: of all, or of what one peer is. */
-  #owners(peer: string | null): Owner<Subject>[] {
-    const { sites, peers } = this.#policy;
-    const isAsked = (name: string): boolean => peer === null || name === peer;
-    return [
-      ...sites
-        .filter((site) => isAsked(site.peer))
-        .map((site): Owner<Subject> => [{ kind: 'site', site }, site.subnets]),
-      ...peers
-        .filter(({ name }) => isAsked(name))
-        .map(
-          (one): Owner<Subject> => [
-            { kind: 'peer', peer: one },
-            prefixesOf(one).filter((prefix) => !isExitRoute(prefix)),
-          ],
-        ),
-    ];
+    return this.#subjects.find(address) ?? { kind: 'outside' };
   }
 
   /** The peer whose tunnel a destination is routed into, or null. */
   routeOf(destination: IpAddress): PolicyPeer | null {
-    const owners = this.#policy.peers.map((peer): Owner<PolicyPeer> => [peer, prefixesOf(peer)]);
-    return longest(destination, owners);
+    return this.#routes.find(destination);
   }
 
   isOwn(address: IpAddress): boolean {
-    return this.#own.some((own) => compareIps(own, address) === 0);
+    return this.#own.find(address) !== null;
   }
 
   /** Not this host, and in no network that is special or that the policy knows. */
   isInternet(address: IpAddress): boolean {
-    return !this.isOwn(address) && !isIn(address, this.#notInternet);
+    return !this.isOwn(address) && this.#notInternet.find(address) === null;
   }
 
   /** Stage 1: the peer's own rows, then those of its profile. */
@@ -162,7 +177,7 @@ export class Evaluator {
     const object = this.#peerAt(destination);
     if (subject.kind !== 'peer' || object === null) return null;
     const splits = (inside: PolicyPeer, outside: PolicyPeer): Network | undefined =>
-      this.#networksOf(inside).find(({ isStrict, members }) => isStrict && !members.includes(outside.name));
+      this.#networksOf(inside).find((network) => network.isStrict && !this.#isMember(outside, network));
     return splits(subject.peer, object) ?? splits(object, subject.peer) ?? null;
   }
 
@@ -230,7 +245,7 @@ export class Evaluator {
   }
 
   #reachGrant(packet: FlowStart): Rule | null {
-    for (const peer of this.#policy.peers) {
+    for (const peer of this.#reachable) {
       if (!isIn(packet.destination, prefixesOf(peer))) continue;
       const row = peer.reachableFrom.find(
         ({ from, traffic }) =>
@@ -249,7 +264,7 @@ export class Evaluator {
     const object = this.#peerAt(destination);
     if (object === null) return null;
     const profile = this.#profileOf(subject);
-    const shared = networks.find(({ members }) => members.includes(object.name));
+    const shared = networks.find((network) => this.#isMember(object, network));
     if (shared !== undefined && profile?.peers !== 'none') return shared;
     return profile?.peers === 'all' ? profile.peersRule : null;
   }
@@ -271,9 +286,9 @@ export class Evaluator {
       case 'service':
         return this.#isService(to.name, packet);
       case 'peer':
-        return isOneOf(destination, named(this.#policy.peers, to.name).addresses);
+        return isOneOf(destination, this.#peer(to.name).addresses);
       case 'site':
-        return this.#policy.sites.some(({ peer, subnets }) => peer === to.name && isIn(destination, subnets));
+        return isIn(destination, this.#sites.get(to.name)?.subnets ?? []);
       case 'self':
         return this.isOwn(destination);
       case 'internet':
@@ -286,24 +301,35 @@ export class Evaluator {
   }
 
   #isService(id: string, packet: FlowStart): boolean {
-    const isIt = (service: Service): boolean =>
-      isOneOf(packet.destination, service.addresses) && fitsTraffic(service.traffic, packet);
-    return this.#policy.services.some((service) => service.id === id && isIt(service));
+    const service = this.#services.get(id);
+    if (service === undefined) return false;
+    return isOneOf(packet.destination, service.addresses) && fitsTraffic(service.traffic, packet);
   }
 
   #profileOf(subject: Subject): Profile | null {
-    if (subject.kind !== 'peer') return null;
-    return this.#policy.profiles.find(({ id }) => id === subject.peer.profile) ?? null;
+    if (subject.kind !== 'peer' || subject.peer.profile === null) return null;
+    return this.#profiles.get(subject.peer.profile) ?? null;
   }
 
   #networksOf({ name }: PolicyPeer): readonly Network[] {
-    return this.#policy.networks.filter(({ members }) => members.includes(name));
+    return this.#networks.get(name) ?? [];
+  }
+
+  #isMember(peer: PolicyPeer, network: Network): boolean {
+    return this.#networksOf(peer).includes(network);
+  }
+
+  /** INVARIANT: the document was checked, every name in it is there. */
+  #peer(name: string): PolicyPeer {
+    const peer = this.#peers.get(name);
+    if (peer === undefined) throw new RangeError(`no peer ${name} in the policy`);
+    return peer;
   }
 
   /** The peer that has this address itself, not in a network behind it. */
   #peerAt(address: IpAddress): PolicyPeer | null {
     if (this.isOwn(address)) return null;
-    return this.#policy.peers.find(({ addresses }) => isOneOf(address, addresses)) ?? null;
+    return this.#atAddress.find(address);
   }
 }
 
@@ -334,20 +360,22 @@ function prefixesOf({ addresses, routes }: PolicyPeer): readonly IpPrefix[] {
   return [...addresses.map(hostPrefix), ...routes];
 }
 
-type Owner<T> = readonly [owner: T, prefixes: readonly IpPrefix[]];
+type Owned = readonly [prefix: IpPrefix, subject: Subject];
 
-/** The owner of the longest prefix that holds the address, of equals the first; null if there is none. */
-function longest<T>(address: IpAddress, owners: readonly Owner<T>[]): T | null {
-  const holding = owners.flatMap(([owner, prefixes]) =>
-    prefixes.filter((prefix) => contains(prefix, address)).map(({ length }) => ({ owner, length })),
-  );
-  const [first] = holding.toSorted((a, b) => b.length - a.length);
-  return first?.owner ?? null;
+function prefixesOfSite(site: Site): Owned[] {
+  return site.subnets.map((subnet): Owned => [subnet, { kind: 'site', site }]);
 }
 
-/** INVARIANT: the document was checked, every name in it is there. */
-function named(peers: readonly PolicyPeer[], name: string): PolicyPeer {
-  const peer = peers.find((one) => one.name === name);
-  if (peer === undefined) throw new RangeError(`no peer ${name} in the policy`);
-  return peer;
+/** A way to the internet is none: who comes from there is not the peer. */
+function prefixesOfPeer(peer: PolicyPeer): Owned[] {
+  const prefixes = prefixesOf(peer).filter((prefix) => !isExitRoute(prefix));
+  return prefixes.map((prefix): Owned => [prefix, { kind: 'peer', peer }]);
+}
+
+function networksByMember(networks: readonly Network[]): ReadonlyMap<string, readonly Network[]> {
+  const byMember = new Map<string, Network[]>();
+  for (const network of networks) {
+    for (const member of network.members) byMember.set(member, [...(byMember.get(member) ?? []), network]);
+  }
+  return byMember;
 }

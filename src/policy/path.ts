@@ -1,7 +1,7 @@
 // The way of a flow through the tunnels of this node: in from one peer, out to another, each judged. For who asks by names:
 // `explain` and `policy matrix`.
 
-import { compareIps, type IpAddress, parseIp, renderIp } from '../address/ip.ts';
+import { bitsOf, compareIps, type IpAddress, parseIp, renderIp } from '../address/ip.ts';
 import type { IpPrefix } from '../address/prefix.ts';
 import { STAGES, type Stage } from './compiled.ts';
 import type { Crossing, Evaluator, FlowStart, Judgement, Subject } from './evaluate.ts';
@@ -72,13 +72,14 @@ export function endOf(policy: Policy, text: string): End | null {
 
 /** The first address of a network that a host can have and no peer has itself; for want of one the first. */
 export function hostIn(policy: Policy, { address, length }: IpPrefix): IpAddress {
+  if (length === bitsOf(address.version)) return address;
   const taken = policy.peers.flatMap((peer) => peer.addresses);
   const isFree = (host: IpAddress): boolean => taken.every((one) => compareIps(one, host) !== 0);
   const last = address.bytes.length - 1;
   const hostBits = Math.min(8, 8 * address.bytes.length - length);
-  const hosts = Array.from({ length: Math.max(1, 2 ** hostBits - 1) }, (_, i): IpAddress => {
+  const hosts = Array.from({ length: 2 ** hostBits - 1 }, (_, i): IpAddress => {
     const bytes = address.bytes.slice();
-    bytes[last] = (bytes[last] ?? 0) + (hostBits === 0 ? 0 : i + 1);
+    bytes[last] = (bytes[last] ?? 0) + i + 1;
     return { version: address.version, bytes };
   });
   return hosts.find(isFree) ?? address;
@@ -112,10 +113,16 @@ function exitOf(
 
 function stepOf(evaluator: Evaluator, crossing: Crossing): Step {
   const judgement = evaluator.judge(crossing);
-  const considered = STAGES.slice(0, STAGES.indexOf(judgement.stage) + 1);
-  const trace = considered.map((stage) => ({
-    stage,
-    rule: evaluator.decidingRule(stage, judgement.subject, crossing),
-  }));
-  return { crossing, judgement, trace };
+  return {
+    crossing,
+    judgement,
+    /** Worked out when it is asked for: a matrix has millions of steps. */
+    get trace() {
+      const considered = STAGES.slice(0, STAGES.indexOf(judgement.stage) + 1);
+      return considered.map((stage) => ({
+        stage,
+        rule: evaluator.decidingRule(stage, judgement.subject, crossing),
+      }));
+    },
+  };
 }
