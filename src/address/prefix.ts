@@ -97,10 +97,12 @@ export function hasHostBits(value: IpInterface): boolean {
 
 /** An address of the other version is never contained. */
 export function contains(prefix: IpPrefix, address: IpAddress): boolean {
+  const { bytes } = prefix.address;
   if (prefix.address.version !== address.version) return false;
-  return prefix.address.bytes.every(
-    (byte, i) => byte === ((address.bytes[i] ?? 0) & maskByte(prefix.length, i)),
-  );
+  for (let i = 0; i < bytes.length; i++) {
+    if (bytes[i] !== ((address.bytes[i] ?? 0) & maskByte(prefix.length, i))) return false;
+  }
+  return true;
 }
 
 /** Whether one of the two holds the other; prefixes cannot overlap in any other way. */

@@ -32,6 +32,8 @@ export interface HostRuleset {
    * @throws FirewallError when the host refuses them: what was there before still stands, or the error says otherwise
    */
   apply(policy: HostPolicy, facts: HostFacts): Promise<Replacement>;
+  /** Works out what {@link apply} is going to need, while something else is waited for. */
+  prepare?(policy: HostPolicy, facts: HostFacts): void;
   /** Puts what was last applied back, without a look at what is there. `isOpen`: what is to be denied may pass meanwhile. */
   putBack(isOpen: boolean): Promise<void>;
   /** Whether the rules are as we left them. */

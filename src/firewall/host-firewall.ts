@@ -258,7 +258,10 @@ export class HostFirewall {
   }
 
   async #installChosen(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
-    this.#detected = await this.#detect();
+    // What is asked of the host comes back while the rules are worked out, and nothing is changed before it has answered.
+    const detecting = this.#detect();
+    this.#rules.prepare?.(policy, facts);
+    this.#detected = await detecting;
     // The route first: from here on a packet for the overlay goes nowhere, or through the tunnel.
     await this.#state.guardRoutes(policy, facts);
     const how = await this.#installRules(policy, facts);
@@ -333,7 +336,7 @@ export class HostFirewall {
   async #applyCurrent(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
     for (let tries = 1; ; tries++) {
       const cgroups = findCgroups(cgroupPaths(policy));
-      const current = { ...facts, cgroups };
+      const current = areSame(facts.cgroups, cgroups) ? facts : { ...facts, cgroups };
       try {
         const how = await this.#applyRules(policy, current);
         this.#policy = policy;

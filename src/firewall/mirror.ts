@@ -50,6 +50,18 @@ export interface PeerParts {
   readonly kind: PeerClass;
 }
 
+/** What {@link MirroredPolicy.partsOf} found out about a subject, and the rule sets that it was found from. */
+interface KnownParts {
+  readonly name: string;
+  readonly sets: readonly (readonly [string, readonly CompiledRule[] | undefined])[];
+  readonly own: readonly CompiledRule[];
+  readonly classKey: string;
+  readonly hasInternet: boolean;
+}
+
+/** Of subjects that a reload leaves as they are. */
+const KNOWN = new WeakMap<CompiledSubject, KnownParts>();
+
 export class MirroredPolicy {
   readonly #policy: CompiledPolicy;
   readonly #exits: readonly Owned[];
@@ -61,9 +73,11 @@ export class MirroredPolicy {
   constructor({ policy, model }: Compilation) {
     this.#policy = policy;
     this.#exits = model.peers.flatMap(({ name, routes }) =>
-      routes
-        .filter(isExitRoute)
-        .map((prefix): Owned => ({ prefix, owner: policy.peers.get(name)?.subject ?? OUTSIDE })),
+      routes.length === 0
+        ? []
+        : routes
+            .filter(isExitRoute)
+            .map((prefix): Owned => ({ prefix, owner: policy.peers.get(name)?.subject ?? OUTSIDE })),
     );
     this.needsPeers =
       [...policy.networks.values()].some(({ isStrict }) => isStrict) ||
@@ -102,11 +116,35 @@ export class MirroredPolicy {
 
   /** Of a subject that is a peer. That all of the internet is allowed becomes part of its class. */
   partsOf(name: string, subject: CompiledSubject): PeerParts {
-    const isOwn = (set: string): boolean => set === name || set.startsWith(`${name}/`);
-    const own = this.rulesOf(subject, isOwn);
-    const shared = subject.ruleSets.filter((set) => !isOwn(set));
-    const kind = this.#classOf(subject, shared, own.some(isAllInternet));
-    return { own: own.filter((rule) => !isAllInternet(rule)), kind };
+    let known = KNOWN.get(subject);
+    if (known === undefined || !this.#isCurrent(known, name)) {
+      known = this.#findParts(name, subject);
+      KNOWN.set(subject, known);
+    }
+    return { own: known.own, kind: this.#classOf(subject, known) };
+  }
+
+  #isCurrent({ name, sets }: KnownParts, now: string): boolean {
+    return name === now && sets.every(([set, rules]) => this.#policy.ruleSets.get(set) === rules);
+  }
+
+  #findParts(name: string, subject: CompiledSubject): KnownParts {
+    const sets = subject.ruleSets.filter((set) => isOwn(set, name));
+    const all = sets.flatMap((set) => this.#policy.ruleSets.get(set) ?? []);
+    const { networks, reachesMembers, reachesPeers, reachesNode, internet } = subject;
+    const hasInternet = internet !== null || all.some(isAllInternet);
+    const classKey = JSON.stringify([
+      subject.ruleSets.filter((set) => !isOwn(set, name)),
+      networks,
+      [reachesMembers, reachesPeers !== null, reachesNode !== null, hasInternet],
+    ]);
+    return {
+      name,
+      sets: sets.map((set) => [set, this.#policy.ruleSets.get(set)] as const),
+      own: all.filter((rule) => !isAllInternet(rule)),
+      classKey,
+      hasInternet,
+    };
   }
 
   /** The sources of a peer, where they are addresses; null where there are networks behind it. */
@@ -116,35 +154,35 @@ export class MirroredPolicy {
   }
 
   owners(): Owners {
-    const owned = this.subjects.flatMap(([owner, { addresses, behind }]) =>
-      [...addresses, ...behind].map((prefix): Owned => ({ prefix, owner })),
-    );
+    const all: Owned[] = [];
+    for (const [owner, { addresses, behind }] of this.#policy.subjects) {
+      for (const prefix of addresses) all.push({ prefix, owner });
+      for (const prefix of behind) all.push({ prefix, owner });
+    }
     return {
-      all: owned,
-      hosts: owned.filter(({ prefix }) => isHost(prefix)),
-      networks: disjoint(owned.filter(({ prefix }) => !isHost(prefix))),
+      all,
+      hosts: all.filter(({ prefix }) => isHost(prefix)),
+      networks: disjoint(all.filter(({ prefix }) => !isHost(prefix))),
       exits: disjoint(this.#exits),
     };
   }
 
-  #classOf(subject: CompiledSubject, shared: readonly string[], hasExit: boolean): PeerClass {
-    const { networks, reachesMembers, reachesPeers, reachesNode, internet } = subject;
-    const hasInternet = internet !== null || hasExit;
-    const key = JSON.stringify([
-      shared,
-      networks,
-      [reachesMembers, reachesPeers !== null, reachesNode !== null, hasInternet],
-    ]);
-    const known = this.#classes.get(key);
+  #classOf(subject: CompiledSubject, { name: peer, classKey, hasInternet }: KnownParts): PeerClass {
+    const known = this.#classes.get(classKey);
     if (known !== undefined) return known;
-    let name = `rf_class_${fnv1a(key).toString(16)}`;
+    let name = `rf_class_${fnv1a(classKey).toString(16)}`;
     while (this.#classNames.has(name)) name += '_';
     this.#classNames.add(name);
-    const rules = this.rulesOf(subject, (set) => shared.includes(set));
+    const rules = this.rulesOf(subject, (set) => !isOwn(set, peer));
     const made = { name, rules, subject, hasInternet };
-    this.#classes.set(key, made);
+    this.#classes.set(classKey, made);
     return made;
   }
+}
+
+/** Whether a rule set is that of one subject alone. */
+function isOwn(set: string, subject: string): boolean {
+  return set === subject || set.startsWith(`${subject}/`);
 }
 
 /** Types of ICMP that ask, and what conntrack takes for their answers (net/netfilter/nf_conntrack_proto_icmp.c, …v6.c). */

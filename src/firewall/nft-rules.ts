@@ -7,7 +7,7 @@ import type { Commands } from './commands.ts';
 import type { HostFacts } from './facts.ts';
 import type { OwnChanges } from './own-changes.ts';
 import { renderNft, tableName } from './render-nft.ts';
-import { type Ruleset, renderRemoval, type Total } from './ruleset.ts';
+import { markOf, type Ruleset, renderRemoval, type Total } from './ruleset.ts';
 import { NftTable, type Replacement } from './table.ts';
 
 export class NftRules implements HostRuleset {
@@ -17,6 +17,8 @@ export class NftRules implements HostRuleset {
   readonly #commands: Commands;
   readonly #table: NftTable;
   #ruleset: Ruleset | null = null;
+  #prepared: { readonly policy: HostPolicy; readonly facts: HostFacts; readonly ruleset: Ruleset } | null =
+    null;
 
   constructor(commands: Commands, network: string) {
     this.#commands = commands;
@@ -29,8 +31,17 @@ export class NftRules implements HostRuleset {
     return this.#ruleset?.counters ?? [];
   }
 
-  async apply(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
+  prepare(policy: HostPolicy, facts: HostFacts): void {
     const ruleset = renderNft(policy, facts);
+    markOf(ruleset);
+    this.#prepared = { policy, facts, ruleset };
+  }
+
+  async apply(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
+    const prepared = this.#prepared;
+    const isPrepared = prepared?.policy === policy && prepared.facts === facts;
+    const ruleset = isPrepared ? prepared.ruleset : renderNft(policy, facts);
+    this.#prepared = null;
     const how = await this.#table.apply(ruleset);
     this.#ruleset = ruleset;
     return how;

@@ -9,11 +9,11 @@
 //   rf_who4, rf_net4     address or network → the chain of who has it, for flows that it opens
 //   rf_class_…           what peers of one profile and the same networks have in common; in it the sets, keyed by source
 //   rf_peer_NAME         rows of one peer that fit no set: those that deny, or speak of networks, ranges and types
-//   rf_grant4, rf_host4  source . destination (. protocol . port): the other rows of peers
+//   rf_grant4_6          source . destination . port: the other rows of peers, of version 4 and protocol 6
+//   rf_host4             source . destination: those of any protocol
 //
 // A change of one peer changes elements, and at most a chain of its own (ruleset.ts).
 
-import { renderIp } from '../address/ip.ts';
 import type { IpPrefix } from '../address/prefix.ts';
 import { ICMP, ICMPV6 } from '../address/traffic.ts';
 import type { Compilation } from '../policy/compile.ts';
@@ -26,8 +26,8 @@ import {
   isDeny,
   MIRROR_COUNTER,
   MirroredPolicy,
-  type Owned,
   type PeerClass,
+  type PeerParts,
 } from './mirror.ts';
 import { FAMILY, oneOf } from './render-nft-parts.ts';
 import { isHost, renderNetwork } from './rule.ts';
@@ -58,8 +58,22 @@ export interface Mirror {
 
 /** The mirror of a policy, for the tunnel of this name. */
 export function renderMirror(compilation: Compilation, tunnel: string): Mirror {
-  return new MirrorRenderer(compilation, tunnel).render();
+  return new MirrorRenderer(new MirroredPolicy(compilation), tunnel).render();
 }
+
+/** What one peer puts into sets and chains. */
+interface PeerText {
+  /** What it was made from beside the subject. */
+  readonly own: readonly CompiledRule[];
+  readonly context: string;
+  /** The chain that its flows go to. */
+  readonly chain: string;
+  readonly sets: readonly (readonly [name: string, frame: Frame, elements: readonly string[]])[];
+  readonly chains: readonly NftChain[];
+}
+
+/** Of peers that a reload leaves as they are: what thousands of them put there is the work of a change of one. */
+const TEXTS = new WeakMap<CompiledSubject, PeerText>();
 
 class MirrorRenderer {
   readonly #policy: MirroredPolicy;
@@ -67,15 +81,15 @@ class MirrorRenderer {
   readonly #sets = new Map<string, Elements>();
   readonly #chains: NftChain[] = [];
 
-  constructor(compilation: Compilation, tunnel: string) {
-    this.#policy = new MirroredPolicy(compilation);
+  constructor(policy: MirroredPolicy, tunnel: string) {
+    this.#policy = policy;
     this.#tunnel = tunnel;
   }
 
   render(): Mirror {
     const { subjects, notInternet, self, outside } = this.#policy;
     const chains = new Map(subjects.map(([name, subject]) => [name, this.#addSubject(name, subject)]));
-    this.#addOwners(chains);
+    this.#addNetworks(chains);
     for (const version of VERSIONS) {
       this.#add(
         `rf_special${version}`,
@@ -95,11 +109,7 @@ class MirrorRenderer {
     this.#addBase();
     return {
       counters: [MIRROR_COUNTER],
-      sets: [...this.#sets].map(([name, { frame, elements }]) => ({
-        name,
-        ...frame,
-        elements: [...elements],
-      })),
+      sets: [...this.#sets].map(([name, { frame, elements }]) => ({ name, ...frame, elements })),
       chains: this.#chains,
     };
   }
@@ -108,15 +118,43 @@ class MirrorRenderer {
   #addSubject(name: string, subject: CompiledSubject): string {
     if (!subject.isPeer) {
       const rules = this.#policy.rulesOf(subject);
-      return this.#addBoth(chainName(name), (way) => [...this.#lines(rules, way), DROP], true);
+      const chain = this.#addBoth(chainName(name), (way) => [...this.#lines(rules, way), DROP], true);
+      this.#addHosts(subject, chain);
+      return chain;
     }
-    const { own, kind } = this.#policy.partsOf(name, subject);
+    const parts = this.#policy.partsOf(name, subject);
     const sources = this.#policy.sourcesOf(name, subject);
+    const strict = subject.networks.map((network) => this.#policy.isStrict(network));
+    const context = [name, parts.kind.name, sources !== null, this.#policy.needsPeers, ...strict].join();
+    let text = TEXTS.get(subject);
+    if (text?.own !== parts.own || text.context !== context) {
+      const alone = new MirrorRenderer(this.#policy, this.#tunnel);
+      const chain = alone.#addPeer(name, subject, parts, sources);
+      const sets = [...alone.#sets].map(([set, { frame, elements }]) => {
+        return [set, frame, [...new Set(elements)]] as const;
+      });
+      text = { own: parts.own, context, chain, sets, chains: alone.#chains };
+      TEXTS.set(subject, text);
+    }
+    // No other peer has elements of the same addresses.
+    for (const [set, frame, elements] of text.sets) this.#add(set, frame, elements);
+    this.#chains.push(...text.chains);
+    return text.chain;
+  }
+
+  #addPeer(
+    name: string,
+    subject: CompiledSubject,
+    { own, kind }: PeerParts,
+    sources: readonly IpPrefix[] | null,
+  ): string {
     const rest = own.filter((rule) => !this.#addElements(rule, sources));
     this.#addMember(subject);
-    if (rest.length === 0) return kind.name;
+    const chain = rest.length === 0 ? kind.name : chainName(name);
+    this.#addHosts(subject, chain);
+    if (rest.length === 0) return chain;
     return this.#addBoth(
-      chainName(name),
+      chain,
       (way) => [
         ...this.#lines(rest.filter(isDeny), way),
         `jump ${kind.name}_deny${way.suffix}`,
@@ -137,12 +175,12 @@ class MirrorRenderer {
     if (sources === null || ports === null || typeof to === 'string' || !isHost(to)) return false;
     const { version } = to.address;
     for (const source of sources.filter(({ address }) => address.version === version)) {
-      const ends = `${renderIp(source.address)} . ${renderIp(to.address)}`;
+      const ends = `${renderNetwork(source)} . ${renderNetwork(to)}`;
       if (ports.length === 0) this.#add(`rf_host${version}`, setOf(pairType(version)), [ends]);
       else
         this.#add(
-          `rf_grant${version}`,
-          setOf(pairType(version, 'inet_proto', 'inet_service')),
+          `${grantSets(version)}${rule.protocol}`,
+          setOf(pairType(version, 'inet_service')),
           ports.map((port) => `${ends} . ${port}`),
         );
     }
@@ -151,33 +189,36 @@ class MirrorRenderer {
 
   /** Rows about flows from outside to one address: elements. Returns those that are not. */
   #withoutReach(rules: readonly CompiledRule[]): CompiledRule[] {
-    return rules.filter((rule) => {
+    const [reach, reached] = [new Set<string>(), new Set<string>()];
+    const others = rules.filter((rule) => {
       const { to } = rule;
       const ports = portElements(rule);
       if (ports === null || typeof to === 'string' || !isHost(to)) return true;
-      const { version } = to.address;
-      const address = renderIp(to.address);
-      if (ports.length === 0) this.#add(`rf_reached${version}`, setOf(addressType(version)), [address]);
-      else
-        this.#add(
-          `rf_reach${version}`,
-          setOf(`${addressType(version)} . inet_proto . inet_service`),
-          ports.map((port) => `${address} . ${port}`),
-        );
+      const address = renderNetwork(to);
+      if (ports.length === 0) reached.add(address);
+      for (const port of ports) reach.add(`${address} . ${rule.protocol} . ${port}`);
       return false;
     });
+    for (const version of VERSIONS) {
+      const ofVersion = (elements: ReadonlySet<string>): string[] =>
+        [...elements].filter((element) => element.includes(':') === (version === 6));
+      const type = addressType(version);
+      this.#add(`rf_reached${version}`, setOf(type), ofVersion(reached));
+      this.#add(`rf_reach${version}`, setOf(`${type} . inet_proto . inet_service`), ofVersion(reach));
+    }
+    return others;
   }
 
   #addClass({ name, rules, subject, hasInternet }: PeerClass): void {
-    this.#addBoth(
-      `${name}_deny`,
-      (way) => [...this.#lines(rules.filter(isDeny), way), ...this.#isolation(subject, way)],
-      false,
-    );
+    const denied = (way: Direction): string[] => [
+      ...this.#lines(rules.filter(isDeny), way),
+      ...this.#isolation(subject, way),
+    ];
+    this.#addBoth(`${name}_deny`, denied, false);
     this.#addBoth(
       name,
       (way) => [
-        `jump ${name}_deny${way.suffix}`,
+        ...denied(way), // a jump would cost every packet
         ...this.#grantLookups(way),
         ...this.#lines(
           rules.filter((rule) => !isDeny(rule)),
@@ -193,10 +234,9 @@ class MirrorRenderer {
 
   /** Peers are to each other what their networks say. */
   #addMember({ addresses, networks }: CompiledSubject): void {
-    for (const { address, length } of addresses) {
-      if (!isHost({ address, length })) continue;
-      const { version } = address;
-      const add = (set: string): void => this.#add(set, setOf(addressType(version)), [renderIp(address)]);
+    for (const prefix of addresses.filter(isHost)) {
+      const { version } = prefix.address;
+      const add = (set: string): void => this.#add(set, setOf(addressType(version)), [renderNetwork(prefix)]);
       if (this.#policy.needsPeers) add(`rf_peers${version}`);
       for (const network of networks) {
         add(membersSet(network, version));
@@ -234,22 +274,29 @@ class MirrorRenderer {
   }
 
   /** Whose each address is, and to which chain that leads. */
-  #addOwners(chains: ReadonlyMap<string, string>): void {
-    const add = (map: string, isInterval: boolean, { prefix, owner }: Owned): void => {
-      const { version } = prefix.address;
-      const frame: Frame = { kind: 'map', type: `${addressType(version)} : verdict`, isInterval };
-      this.#add(`${map}${version}`, frame, [`${renderNetwork(prefix)} : goto ${chains.get(owner) ?? ''}`]);
-    };
-    const { hosts, networks, exits } = this.#policy.owners();
-    for (const one of hosts) add('rf_who', false, one);
-    for (const one of networks) add('rf_net', true, one);
-    for (const one of exits) add('rf_exit', true, one);
+  #addHosts({ addresses, behind }: CompiledSubject, chain: string): void {
+    for (const prefix of [...addresses, ...behind]) {
+      if (isHost(prefix)) this.#addOwner('rf_who', false, prefix, chain);
+    }
+  }
+
+  /** The same of networks, which may lie inside each other. */
+  #addNetworks(chains: ReadonlyMap<string, string>): void {
+    const { networks, exits } = this.#policy.owners();
+    for (const { prefix, owner } of networks) this.#addOwner('rf_net', true, prefix, chains.get(owner) ?? '');
+    for (const { prefix, owner } of exits) this.#addOwner('rf_exit', true, prefix, chains.get(owner) ?? '');
+  }
+
+  #addOwner(map: string, isInterval: boolean, prefix: IpPrefix, chain: string): void {
+    const { version } = prefix.address;
+    const frame: Frame = { kind: 'map', type: `${addressType(version)} : verdict`, isInterval };
+    this.#add(`${map}${version}`, frame, [`${renderNetwork(prefix)} : goto ${chain}`]);
   }
 
   #addBase(): void {
     const begin = (field: 'iifname' | 'oifname', back: string): string[] => [
       `${field} != "${this.#tunnel}" accept`,
-      `ct state related meta l4proto { ${ICMP}, ${ICMPV6} } accept`,
+      `meta l4proto { ${ICMP}, ${ICMPV6} } ct state related accept`,
       `ct direction reply goto ${back}`,
     ];
     const who = (way: Direction, ...maps: readonly string[]): string[] =>
@@ -283,8 +330,13 @@ class MirrorRenderer {
   #grantLookups(way: Direction): string[] {
     return VERSIONS.flatMap((version) => {
       const ends = `${FAMILY[version]} ${way.source} . ${FAMILY[version]} ${way.destination}`;
+      const prefix = grantSets(version);
+      const grants = [...this.#sets.keys()].filter((name) => name.startsWith(prefix)).sort();
       return [
-        ...this.#has(`rf_grant${version}`, (set) => `${ends} . meta l4proto . th ${way.port} @${set} accept`),
+        ...grants.map((set) => {
+          const protocol = set.slice(prefix.length);
+          return `meta l4proto ${protocol} ${ends} . th ${way.port} @${set} accept`;
+        }),
         ...this.#has(`rf_host${version}`, (set) => `${ends} @${set} accept`),
       ];
     });
@@ -345,12 +397,13 @@ class MirrorRenderer {
   }
 
   #add(name: string, frame: Frame, elements: readonly string[]): void {
+    if (elements.length === 0) return;
     let set = this.#sets.get(name);
     if (set === undefined) {
-      set = { frame, elements: new Set() };
+      set = { frame, elements: [] };
       this.#sets.set(name, set);
     }
-    for (const element of elements) set.elements.add(element);
+    for (const element of elements) set.elements.push(element);
   }
 
   /** What `use` makes of a set, if there is one of the name. */
@@ -364,7 +417,7 @@ type Frame = Omit<NftSet, 'name' | 'elements'>;
 /** A set that is still being filled. */
 interface Elements {
   readonly frame: Frame;
-  readonly elements: Set<string>;
+  readonly elements: string[];
 }
 
 function addressType(version: Version): string {
@@ -380,6 +433,11 @@ function setOf(type: string): Frame {
   return { kind: 'set', type, isInterval: false };
 }
 
+/** How the names of sets by source, destination and port begin; a protocol follows. With it in the key they load slower. */
+function grantSets(version: Version): string {
+  return `rf_grant${version}_`;
+}
+
 function membersSet(network: string, version: Version): string {
   return `rf_members_${network}_${version}`;
 }
@@ -389,15 +447,15 @@ function chainName(subject: string): string {
   return `rf_${subject.replace('peers/', 'peer_').replace('sites/', 'site_')}`;
 }
 
-/** Protocols with ports, as elements; empty for any traffic; null where a rule says something else than this. */
-function portElements(rule: CompiledRule): readonly string[] | null {
+/** The ports of a rule; empty for any traffic; null where it says something else than one protocol and ports. */
+function portElements(rule: CompiledRule): readonly number[] | null {
   const { action, from, protocol, ports } = rule;
   if (action === 'deny' || from !== undefined) return null;
   if (protocol === undefined) return [];
   if (ports === undefined || hasTypes(rule)) return null;
   const [first, last] = ports;
   if (last - first >= MOST_ELEMENTS) return null;
-  return Array.from({ length: last - first + 1 }, (_, i) => `${protocol} . ${first + i}`);
+  return Array.from({ length: last - first + 1 }, (_, i) => first + i);
 }
 
 /** The match of protocol and ports; empty for any, null where no answer can be of this. */

@@ -13,7 +13,6 @@
 // What the rules say is chains.ts; its twin in the words of iptables is render-iptables.ts.
 
 import { renderIp } from '../address/ip.ts';
-import type { IpPrefix } from '../address/prefix.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import type { Cgroup } from './cgroups.ts';
 import { chainsOf, countersOf, processNames } from './chains.ts';
@@ -86,9 +85,8 @@ function addressSet(
  */
 function overlaySets({ overlay }: HostFacts): NftSet[] {
   return VERSIONS.flatMap((version) => {
-    const [hosts, networks] = [true, false].map((isWanted) =>
-      reducePrefixes(overlay, version).filter((prefix) => isHost(prefix) === isWanted),
-    ) as [IpPrefix[], IpPrefix[]];
+    const reduced = reducePrefixes(overlay, version);
+    const [hosts, networks] = [reduced.filter(isHost), reduced.filter((prefix) => !isHost(prefix))];
     const remote = addressSet(remoteSet(version), version, false, hosts.map(renderNetwork));
     return [
       addressSet(`rf_overlay${version}`, version, true, networks.map(renderNetwork)),

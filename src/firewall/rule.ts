@@ -119,9 +119,18 @@ export function oneOfNetworks(networks: readonly string[]): AddressMatch {
   return { kind: 'networks', networks, isNot: false };
 }
 
+/** The texts of addresses, which a reload leaves as they are: of thousands of peers they are most of the work. */
+const TEXTS = new WeakMap<IpAddress, string>();
+
 /** A host's prefix as the address alone, which is how nft lists it. */
 export function renderNetwork(prefix: IpPrefix): string {
-  return isHost(prefix) ? renderIp(prefix.address) : renderPrefix(prefix);
+  if (!isHost(prefix)) return renderPrefix(prefix);
+  let text = TEXTS.get(prefix.address);
+  if (text === undefined) {
+    text = renderIp(prefix.address);
+    TEXTS.set(prefix.address, text);
+  }
+  return text;
 }
 
 export function isHost({ address, length }: IpPrefix): boolean {

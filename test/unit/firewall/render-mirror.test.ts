@@ -64,8 +64,8 @@ test('a peer more, or less, is a few elements', () => {
   )?.[1];
   const elements = [
     'rf_peers4 { 10.9.0.4 }',
-    'rf_grant4 { 10.9.0.4 . 10.9.0.3 . 6 . 80 }',
     `rf_who4 { 10.9.0.4 : goto ${kind} }`,
+    'rf_grant4_6 { 10.9.0.4 . 10.9.0.3 . 80 }',
   ];
   // What it is known by changes with it.
   const change = (verb: 'add' | 'delete', from: Ruleset, to: Ruleset): string =>
