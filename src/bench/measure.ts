@@ -38,6 +38,16 @@ const INITIATOR_COUNT = 1000;
 const LEFT = { address: '10.9.0.1', interface: '10.9.0.1/24' };
 const RIGHT = { address: '10.9.0.2', interface: '10.9.0.2/24' };
 
+interface BytesSent {
+  readonly tunnel: number;
+  readonly wire: number;
+}
+
+/** Unique among all pairs that are up. */
+function deviceOf(pair: number, host: string): string {
+  return `bench${pair}-${host}`;
+}
+
 /** A folder below TMPDIR that ends with its owner. */
 async function scratch(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(tmpdir(), 'ringfence-bench-'));
@@ -56,14 +66,22 @@ async function startEnd(
   return await start(program, { ...options, directory: own });
 }
 
-/** Two ends of one program that know each other, and the wire between them. */
+/** Two ends of one program that know each other, and the wire between them. Several may be up at once. */
 export class Pair implements AsyncDisposable {
   readonly left: Host;
   readonly right: Host;
   readonly ends: readonly [RunningEnd, RunningEnd];
+  readonly #number: number;
   readonly #owned: AsyncDisposableStack;
+  static #count = 0;
 
-  private constructor(net: Direct, ends: readonly [RunningEnd, RunningEnd], owned: AsyncDisposableStack) {
+  private constructor(
+    number: number,
+    net: Direct,
+    ends: readonly [RunningEnd, RunningEnd],
+    owned: AsyncDisposableStack,
+  ) {
+    this.#number = number;
     this.left = net.left;
     this.right = net.right;
     this.ends = ends;
@@ -76,11 +94,12 @@ export class Pair implements AsyncDisposable {
     const { path } = undo.use(await scratch());
     const net = undo.use(await direct(mtu + OVERHEAD_BYTES));
     const keys = { left: generateKeyPair(), right: generateKeyPair() };
+    const number = ++Pair.#count;
     const start = async (own: 'left' | 'right', other: 'left' | 'right') =>
       undo.use(
         await startEnd(program, path, {
           host: net[own],
-          device: `bench-${own}`,
+          device: deviceOf(number, own),
           privateKey: keys[own].privateKey,
           listenPort: PORT,
           addresses: [own === 'left' ? LEFT.interface : RIGHT.interface],
@@ -94,7 +113,12 @@ export class Pair implements AsyncDisposable {
           ],
         }),
       );
-    const pair = new Pair(net, [await start('left', 'right'), await start('right', 'left')], undo.move());
+    const pair = new Pair(
+      number,
+      net,
+      [await start('left', 'right'), await start('right', 'left')],
+      undo.move(),
+    );
     try {
       const warm = await ping(pair.left, RIGHT.address, { count: 5 });
       if (warm.received === 0) throw new Error(`nothing comes through\n${warm.output}`);
@@ -103,6 +127,17 @@ export class Pair implements AsyncDisposable {
       throw error;
     }
     return pair;
+  }
+
+  /** What a host of this pair has sent into its tunnel, and on the wire below it. */
+  async bytesSent(host: Host): Promise<BytesSent> {
+    const links = JSON.parse(await host.ip('-s', '-j', 'link')) as {
+      ifname: string;
+      stats64: { tx: { bytes: number } };
+    }[];
+    const sentBy = (name: string): number =>
+      links.find(({ ifname }) => ifname === name)?.stats64.tx.bytes ?? 0;
+    return { tunnel: sentBy(deviceOf(this.#number, host.name)), wire: sentBy('eth0') };
   }
 
   /** CPU seconds of both ends so far. */
@@ -163,34 +198,37 @@ export async function measurePair(load: keyof typeof PAIR_LOADS, pair: Pair, pla
   return await PAIR_MEASUREMENTS[load](pair, plan);
 }
 
-async function pings({ left }: Pair, count = PING_COUNT): Promise<{ p50: number; p99: number }> {
+async function pings(pair: Pair, count = PING_COUNT): Promise<{ p50: number; p99: number }> {
   const options = { count: Math.max(10, count), intervalMs: PING_INTERVAL_MS };
-  const before = await bytesSent(left);
+  const { left } = pair;
+  const before = await pair.bytesSent(left);
   const { rttsMs, output } = await ping(left, RIGHT.address, options);
   if (rttsMs.length === 0) throw new Error(`no ping came back\n${output}`);
-  await expectTunnelled(left, before, rttsMs.length * PING_BYTES);
+  await expectTunnelled(pair, left, before, rttsMs.length * PING_BYTES);
   const sorted = rttsMs.toSorted((a, b) => a - b);
   return { p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99) };
 }
 
 async function stream(
-  { left, right }: Pair,
+  pair: Pair,
   direction: 'up' | 'down',
   options: TcpOptions,
 ): Promise<{ gigabits: number; bytes: number }> {
+  const { left, right } = pair;
   const [from, to, address] = direction === 'up' ? [left, right, RIGHT.address] : [right, left, LEFT.address];
-  const before = await bytesSent(from);
+  const before = await pair.bytesSent(from);
   const { bytes, bitsPerSecond } = await tcpThroughput(from, to, address, options);
-  await expectTunnelled(from, before, bytes);
+  await expectTunnelled(pair, from, before, bytes);
   return { gigabits: bitsPerSecond / 1e9, bytes };
 }
 
 async function datagrams(
-  { left, right }: Pair,
+  pair: Pair,
   payloadBytes: number,
   seconds: number,
 ): Promise<{ kpps: number; loss: number }> {
-  const before = await bytesSent(left);
+  const { left, right } = pair;
+  const before = await pair.bytesSent(left);
   const { sent, received, packetsPerSecond } = await udpFlood(
     left,
     right,
@@ -199,27 +237,13 @@ async function datagrams(
     seconds,
   );
   if (received === 0) throw new Error(`none of ${sent} datagrams arrived`);
-  await expectTunnelled(left, before, received * payloadBytes);
+  await expectTunnelled(pair, left, before, received * payloadBytes);
   return { kpps: packetsPerSecond / 1000, loss: (1 - received / sent) * 100 };
 }
 
-/** What this host has sent into its tunnel, and on the wire below it. */
-async function bytesSent(host: Host): Promise<{ readonly tunnel: number; readonly wire: number }> {
-  const links = JSON.parse(await host.ip('-s', '-j', 'link')) as {
-    ifname: string;
-    stats64: { tx: { bytes: number } };
-  }[];
-  const sentBy = (name: string): number => links.find(({ ifname }) => ifname === name)?.stats64.tx.bytes ?? 0;
-  return { tunnel: sentBy(`bench-${host.name}`), wire: sentBy('eth0') };
-}
-
 /** What arrived must have gone into the tunnel, and out of it over the wire: else it took another way. */
-async function expectTunnelled(
-  host: Host,
-  before: { readonly tunnel: number; readonly wire: number },
-  bytes: number,
-): Promise<void> {
-  const after = await bytesSent(host);
+async function expectTunnelled(pair: Pair, host: Host, before: BytesSent, bytes: number): Promise<void> {
+  const after = await pair.bytesSent(host);
   for (const place of ['tunnel', 'wire'] as const) {
     const crossed = after[place] - before[place];
     if (crossed < bytes) throw new Error(`${bytes} bytes arrived, but only ${crossed} crossed the ${place}`);

@@ -13,12 +13,17 @@ export interface Plan {
   readonly metrics: readonly MetricId[];
   /** Ours first. */
   readonly programs: readonly Program[];
+  /**
+   * Pairs of all programs are up at once and take turns, load by load: what is compared lies seconds apart, which tells small
+   * differences. For programs whose idle ends cost nothing.
+   */
+  readonly takesTurns?: boolean;
 }
 
-/** What is measured of one program without a pause: a pair of ends at one MTU, or one end alone. */
+/** What is measured without a pause: a pair of ends at one MTU, or one end alone; of one program, or of all in turns. */
 export interface Task {
   readonly round: number;
-  readonly program: Program;
+  readonly programs: readonly Program[];
   /** Null for an end alone. */
   readonly mtu: number | null;
 }
@@ -89,21 +94,43 @@ export function loadsOf(plan: Plan, task: Task): readonly Load[] {
 
 /**
  * Every task in order. Rounds alternate between the programs, so that a machine that slows down slows all of them, and every
- * other round runs the other way, so that none profits from being first.
+ * other round runs the other way, so that none profits from being first. Pairs that take turns come first, MTU by MTU.
  */
 export function tasksOf(plan: Plan): readonly Task[] {
-  const tasks: Task[] = [];
-  for (let round = 1; round <= plan.rounds; round += 1) {
-    const programs = round % 2 === 1 ? plan.programs : plan.programs.toReversed();
-    for (const mtu of [...plan.mtus, null])
-      tasks.push(...programs.map((program) => ({ round, program, mtu })));
-  }
+  const rounds = Array.from({ length: plan.rounds }, (_, index) => index + 1);
+  const apart = (round: number, mtu: number | null): Task[] =>
+    (round % 2 === 1 ? plan.programs : plan.programs.toReversed()).map((program) => ({
+      round,
+      programs: [program],
+      mtu,
+    }));
+  const tasks =
+    plan.takesTurns === true
+      ? [
+          ...plan.mtus.flatMap((mtu) =>
+            rounds.map((round) => ({ round, programs: turnsOf(plan, round), mtu })),
+          ),
+          ...rounds.flatMap((round) => apart(round, null)),
+        ]
+      : rounds.flatMap((round) => [...plan.mtus, null].flatMap((mtu) => apart(round, mtu)));
   return tasks.filter((task) => loadsOf(plan, task).length > 0);
 }
 
+/** Each is first as often as any other, and has the others before it as often as behind it. */
+function turnsOf({ programs }: Plan, round: number): readonly Program[] {
+  const first = Math.floor((round - 1) / 2) % programs.length;
+  const turned = [...programs.slice(first), ...programs.slice(0, first)];
+  return round % 2 === 1 ? turned : turned.toReversed();
+}
+
 export function estimateSeconds(plan: Plan, tasks: readonly Task[]): number {
-  const one = (task: Task): number =>
-    loadsOf(plan, task).reduce((sum, load) => sum + load.seconds(plan), task.mtu === null ? 0 : PAIR_SECONDS);
+  const one = (task: Task): number => {
+    const loads = loadsOf(plan, task).reduce((sum, load) => sum + load.seconds(plan), 0);
+    // Pairs that take turns start once, and are warmed up by a round that does not count.
+    const isFirst = plan.takesTurns !== true || task.round === 1;
+    const start = task.mtu === null || !isFirst ? 0 : PAIR_SECONDS + (plan.takesTurns === true ? loads : 0);
+    return (start + loads) * task.programs.length;
+  };
   return tasks.reduce((sum, task) => sum + one(task), 0);
 }
 

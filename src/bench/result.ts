@@ -187,13 +187,44 @@ export function pairedRatios(result: Result, own: string, other: string, place: 
 /** Fewer rounds do not show how much they vary. */
 const ROUNDS_TO_JUDGE = 3;
 
-/** How ours compares: decided only where there are rounds enough to say, and all of them agree. */
+/** How sure {@link medianInterval} is, and from how many numbers on it can be: of five, all lie on one side in one case of sixteen. */
+const CERTAINTY = 0.95;
+const NUMBERS_OF_INTERVAL = 6;
+
+export interface Interval {
+  readonly low: number;
+  readonly high: number;
+}
+
+/**
+ * Where the median of all that could have been measured lies, with a certainty of 95 % and whatever their distribution: between
+ * two of the numbers, as far from both ends as chance allows (David and Nagaraja, Order Statistics, 2003, §7.1). Null of
+ * fewer than six numbers.
+ */
+export function medianInterval(values: readonly number[]): Interval | null {
+  const count = values.length;
+  if (count < NUMBERS_OF_INTERVAL) return null;
+  const sorted = values.toSorted((a, b) => a - b);
+  // How probable it is that so many of the numbers, or fewer, lie below the median.
+  let [probability, sum, below] = [0.5 ** count, 0.5 ** count, 0];
+  for (;;) {
+    probability *= (count - below) / (below + 1);
+    if (2 * (sum + probability) > 1 - CERTAINTY) break;
+    sum += probability;
+    below += 1;
+  }
+  return { low: sorted[below] ?? Number.NaN, high: sorted[count - 1 - below] ?? Number.NaN };
+}
+
+/**
+ * How ours compares: decided only where there are rounds enough to say and all of them agree, or, of six and more, where the
+ * interval of their median has no 1 in it.
+ */
 export type Standing = 'better' | 'worse' | 'undecided';
 
 /** Judges {@link pairedRatios}. */
 export function standingOf({ better }: Metric, ratios: readonly number[]): Standing {
-  const isMore = ratios.every((ratio) => ratio > 1);
-  const isLess = ratios.every((ratio) => ratio < 1);
-  if (ratios.length < ROUNDS_TO_JUDGE || (!isMore && !isLess)) return 'undecided';
-  return isMore === (better === 'more') ? 'better' : 'worse';
+  const interval = medianInterval(ratios) ?? { low: Math.min(...ratios), high: Math.max(...ratios) };
+  if (ratios.length < ROUNDS_TO_JUDGE || (interval.low <= 1 && interval.high >= 1)) return 'undecided';
+  return interval.low > 1 === (better === 'more') ? 'better' : 'worse';
 }

@@ -121,6 +121,7 @@ class Collector {
   }
 }
 
-function titleOf({ round, program, mtu }: Task): string {
-  return `round ${round}, ${program.name}${mtu === null ? '' : `, MTU ${mtu}`}`;
+function titleOf({ round, programs, mtu }: Task): string {
+  const who = programs.map(({ name }) => name).join(', ');
+  return `round ${round}, ${who}${mtu === null ? '' : `, MTU ${mtu}`}`;
 }

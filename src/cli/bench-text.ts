@@ -4,6 +4,7 @@ import type { Change, Comparison } from '../bench/compare.ts';
 import {
   METRIC_GROUPS,
   type Metric,
+  medianInterval,
   type Place,
   pairedRatios,
   placesOf,
@@ -55,18 +56,29 @@ function renderSpread(digits: number, spread: Spread | null): string {
   return minimum === maximum ? `${median}` : `${median} (${minimum}…${maximum})`;
 }
 
-/** `1.48 better`: the median ratio; and which way, where there are rounds enough to say and all of them agree. */
+/** `1.48 better`: the median ratio, where there are rounds enough with its interval; and which way, where that can be said. */
 function renderRatio(metric: Metric, ratios: readonly number[]): string {
   const spread = spreadOf(ratios);
   if (spread === null) return '-';
   const standing = standingOf(metric, ratios);
-  return standing === 'undecided' ? spread.median.toFixed(2) : `${spread.median.toFixed(2)} ${standing}`;
+  const interval = medianInterval(ratios);
+  const words = [
+    spread.median.toFixed(2),
+    ...(interval === null ? [] : [`(${interval.low.toFixed(2)}…${interval.high.toFixed(2)})`]),
+    ...(standing === 'undecided' ? [] : [standing]),
+  ];
+  return words.join(' ');
 }
 
 function circumstancesOf({ peers, machine, settings, commit, clean, notes }: Result): string[] {
   const rounds = settings.rounds === 1 ? '1 round' : `${settings.rounds} rounds`;
   return [
     'Medians (least…most); ÷ is the median of the ratios round by round, better or worse where three rounds or more agree.',
+    ...(settings.rounds < 6
+      ? []
+      : [
+          'Of six rounds and more ÷ (…) is where that median lies with 95 % certainty, and 1 is not in it where it is better or worse.',
+        ]),
     ...peers.map(
       ({ name, version, offloads }) =>
         `${name} ${version}${offloads.length === 0 ? '' : `; offloads ${offloads.join(', ')}`}`,

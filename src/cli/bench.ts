@@ -53,9 +53,9 @@ interface BenchOptions {
 /** What `--quick` means where nothing else is asked for. */
 const QUICK = { rounds: 1, seconds: 1, mtu: [1420] } as const;
 
-/** What a policy can cost, and where `--policy` asks for nothing else: at MTU 1420. */
-const POLICY_METRICS: readonly MetricId[] = ['tcp1.up', 'tcp1.down', 'cpu.per-gb', 'udp64.delivered'];
-const POLICY_MTUS = [1420];
+/** What a policy can cost, and where `--policy` asks for nothing else: short streams, and many. */
+const POLICY_METRICS: readonly MetricId[] = ['tcp1.up', 'cpu.per-gb', 'udp64.delivered'];
+const POLICY = { rounds: 20, seconds: 1, mtu: [1420] } as const;
 
 const DEFAULTS = { rounds: 3, seconds: 3, mtu: [1420, 9000] } as const;
 
@@ -118,7 +118,7 @@ async function measure(options: BenchOptions): Promise<void> {
   const { found, missing } = await findPrograms(others, VERSION);
   const programs = isOfPolicy ? policyPrograms(found) : found;
   const metrics = options.only ?? (isOfPolicy ? POLICY_METRICS : METRIC_IDS);
-  const plan: Plan = { ...settingsOf(options), metrics, programs };
+  const plan: Plan = { ...settingsOf(options), metrics, programs, takesTurns: isOfPolicy };
   await checkTools(plan);
   await checkMachine();
 
@@ -150,18 +150,13 @@ async function measure(options: BenchOptions): Promise<void> {
   if (outcome.hasFailed) process.exitCode = 1;
 }
 
-function settingsOf({
-  rounds,
-  seconds,
-  mtu,
-  quick,
-  policy,
-}: BenchOptions): Pick<Plan, 'rounds' | 'seconds' | 'mtus'> {
-  const defaults = quick === true ? QUICK : DEFAULTS;
+function settingsOf(options: BenchOptions): Pick<Plan, 'rounds' | 'seconds' | 'mtus'> {
+  const ordinary = options.policy === true ? POLICY : DEFAULTS;
+  const defaults = options.quick === true ? QUICK : ordinary;
   return {
-    rounds: rounds ?? defaults.rounds,
-    seconds: seconds ?? defaults.seconds,
-    mtus: mtu ?? (policy === true ? POLICY_MTUS : defaults.mtu),
+    rounds: options.rounds ?? defaults.rounds,
+    seconds: options.seconds ?? defaults.seconds,
+    mtus: options.mtu ?? defaults.mtu,
   };
 }
 

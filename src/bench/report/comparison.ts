@@ -46,7 +46,8 @@ function renderComparison(result: Result, own: ResultPeer, other: ResultPeer, pl
   return html`<section>
 <h2>${own.name} against ${other.name}</h2>
 <p>Right of the middle ${own.name} is better. Each mark is the median over ${roundsOf(result)} of ${own.name} ÷ ${other.name} in that round, each line
-runs from the least to the most. Grey is undecided: there are fewer than three rounds, or they do not agree.</p>
+runs from the least to the most. Grey is undecided: there are fewer than three rounds, or they do not agree; of six
+rounds and more, where 1 lies in the interval that has their median with 95 % certainty.</p>
 <div class="card pair">
 ${plot}
 <div class="scroll" role="region" tabindex="0" aria-label="the ratios as a table">${renderTable(comparisons, own, other)}</div>

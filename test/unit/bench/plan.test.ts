@@ -27,7 +27,9 @@ const plan: Plan = {
   programs: [program('ours'), program('theirs')],
 };
 const order = (of: Plan): string[] =>
-  tasksOf(of).map((task) => `${task.round} ${task.mtu} ${task.program.name}`);
+  tasksOf(of).map(
+    ({ round, mtu, programs }) => `${round} ${mtu} ${programs.map(({ name }) => name).join(' ')}`,
+  );
 
 test('rounds alternate, and every other one runs the other way', () => {
   expect(order(plan)).toEqual([
@@ -44,6 +46,21 @@ test('rounds alternate, and every other one runs the other way', () => {
     '2 null theirs',
     '2 null ours',
   ]);
+});
+
+test('pairs that take turns are up for all rounds of an MTU, and each goes first as often as any other', () => {
+  const programs = ['a', 'b', 'c'].map(program);
+  const of = { ...plan, programs, takesTurns: true, rounds: 6, mtus: [1420], metrics: ['tcp1.up'] } as const;
+  expect(order(of)).toEqual([
+    '1 1420 a b c',
+    '2 1420 c b a',
+    '3 1420 b c a',
+    '4 1420 a c b',
+    '5 1420 c a b',
+    '6 1420 b a c',
+  ]);
+  const lone = order({ ...of, rounds: 1, mtus: [1420, 9000], metrics: ['tcp1.up', 'start'] });
+  expect(lone).toEqual(['1 1420 a b c', '1 9000 a b c', '1 null a', '1 null b', '1 null c']);
 });
 
 test('what no metric asks for is left out', () => {

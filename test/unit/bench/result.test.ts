@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import {
   CURRENT_VERSION,
   METRICS,
+  medianInterval,
   pairedRatios,
   placesOf,
   quantile,
@@ -117,9 +118,28 @@ test.each([
   ['three rounds agree', [0.9, 0.8, 0.7], 'worse', 'better'],
   ['one of three does not', [1.1, 0.9, 1.3], 'undecided', 'undecided'],
   ['one of three is even', [1.1, 1, 1.3], 'undecided', 'undecided'],
+  ['one of six does not', [1.1, 0.9, 1.3, 1.2, 1.1, 1.1], 'undecided', 'undecided'],
+  ['one of nine does not', [1.1, 0.9, 1.3, 1.2, 1.1, 1.1, 1.2, 1.3, 1.4], 'better', 'worse'],
   ['two are too few', [1.1, 1.2], 'undecided', 'undecided'],
   ['none', [], 'undecided', 'undecided'],
 ])('the standing: %s %j', (_, ratios, whereMoreIsBetter, whereLessIsBetter) => {
   expect(standingOf({ ...tcp, better: 'more' }, ratios)).toBe(whereMoreIsBetter);
   expect(standingOf({ ...tcp, better: 'less' }, ratios)).toBe(whereLessIsBetter);
+});
+
+// Tables of the sign test: Dixon and Massey, Introduction to Statistical Analysis, A-10.
+test.each([
+  [6, 1],
+  [8, 1],
+  [9, 2],
+  [20, 6],
+  [50, 18],
+  [100, 40],
+])('the interval of the median of %i numbers begins at the %ith', (count, place) => {
+  const values = Array.from({ length: count }, (_, index) => count - index);
+  expect(medianInterval(values)).toEqual({ low: place, high: count + 1 - place });
+});
+
+test('of five numbers no interval is certain enough', () => {
+  expect(medianInterval([1, 2, 3, 4, 5])).toBe(null);
 });
