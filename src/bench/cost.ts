@@ -1,4 +1,4 @@
-// What a process has cost: read from /proc, never estimated.
+// What a process has cost, and what it may run on: read from /proc, never estimated.
 
 import { readFile } from 'node:fs/promises';
 
@@ -26,4 +26,16 @@ export async function memoryMebibytes(pid: number, field: 'VmRSS' | 'VmHWM'): Pr
   const match = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text);
   if (match === null) throw new Error(`/proc/${pid}/status has no ${field}`);
   return Number(match[1]) / 1024;
+}
+
+/** The CPUs that this process may use, in two halves as `taskset` reads them; none where there is one. */
+export async function halfOfCpusEach(): Promise<readonly string[]> {
+  const text = await readFile('/proc/self/status', 'utf8');
+  const [, list = ''] = /^Cpus_allowed_list:\s+(\S+)$/m.exec(text) ?? [];
+  const cpus = list.split(',').flatMap((range) => {
+    const [first = 0, last = first] = range.split('-').map(Number);
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  });
+  const middle = Math.floor(cpus.length / 2);
+  return middle === 0 ? [] : [cpus.slice(0, middle).join(), cpus.slice(middle).join()];
 }

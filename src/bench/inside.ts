@@ -2,7 +2,7 @@
 // standard output, to run.ts outside. Writes no files that stay.
 
 import { messageOf } from '../errors.ts';
-import { machineCpuSeconds } from './cost.ts';
+import { halfOfCpusEach, machineCpuSeconds } from './cost.ts';
 import type { Program } from './implementation.ts';
 import { measureLone, measurePair, Pair, type Values } from './measure.ts';
 import { LONE_LOADS, type Load, loadsOf, PAIR_LOADS, type Plan, type Task, tasksOf } from './plan.ts';
@@ -58,15 +58,19 @@ async function measureApart(step: Step): Promise<void> {
   }
 }
 
-/** All rounds of one MTU, with pairs of all programs up at once. */
+/**
+ * All rounds of one MTU, with pairs of all programs up at once. Each host is kept to CPUs of its own: who shares one with whom
+ * decides more, and changes more from one second to the next, than what is compared here.
+ */
 async function measureInTurns(rounds: readonly Step[], mtu: number): Promise<void> {
   const [first] = rounds;
   if (first === undefined) return;
+  const cpus = await halfOfCpusEach();
   await using owned = new AsyncDisposableStack();
   const pairs = new Map<Program, Pair>();
   for (const program of first.plan.programs) {
     try {
-      pairs.set(program, owned.use(await startPair(first, program, mtu)));
+      pairs.set(program, owned.use(await startPair(first, program, mtu, cpus)));
     } catch (error) {
       tellFailure(first, program, 'start', error);
     }
@@ -84,10 +88,15 @@ async function measureInTurns(rounds: readonly Step[], mtu: number): Promise<voi
     );
 }
 
-async function startPair({ index, tell }: Step, program: Program, mtu: number): Promise<Pair> {
+async function startPair(
+  { index, tell }: Step,
+  program: Program,
+  mtu: number,
+  cpus: readonly string[] = [],
+): Promise<Pair> {
   tell({ kind: 'begins', task: index, load: `start of ${program.name}` });
   await using undo = new AsyncDisposableStack();
-  const pair = undo.use(await Pair.start(program, mtu));
+  const pair = undo.use(await Pair.start(program, mtu, cpus));
   const [end] = pair.ends;
   tell({ kind: 'offloads', peer: program.name, offloads: await end.offloads() });
   undo.move();

@@ -88,11 +88,12 @@ export class Pair implements AsyncDisposable {
     this.#owned = owned;
   }
 
-  /** Resolves once pings have come back through the tunnel. */
-  static async start(program: Program, mtu: number): Promise<Pair> {
+  /** Resolves once pings have come back through the tunnel. `cpus`: what left and right are kept to, with all that runs there. */
+  static async start(program: Program, mtu: number, cpus: readonly string[] = []): Promise<Pair> {
     await using undo = new AsyncDisposableStack();
     const { path } = undo.use(await scratch());
     const net = undo.use(await direct(mtu + OVERHEAD_BYTES));
+    [net.left.cpus, net.right.cpus] = cpus;
     const keys = { left: generateKeyPair(), right: generateKeyPair() };
     const number = ++Pair.#count;
     const start = async (own: 'left' | 'right', other: 'left' | 'right') =>

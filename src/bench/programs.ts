@@ -108,7 +108,7 @@ export function policyPrograms([own]: readonly Program[]): Program[] {
 }
 
 /** What a plan starts beside the implementations, and Debian's package for it. */
-function toolsOf({ metrics, programs }: Plan): Readonly<Record<string, string>> {
+function toolsOf({ metrics, programs, takesTurns }: Plan): Readonly<Record<string, string>> {
   const needsStreams = metrics.some((id) => !/^(udp|start|handshakes|ping\.idle|memory\.1000)/.test(id));
   return {
     ip: 'iproute2',
@@ -117,6 +117,7 @@ function toolsOf({ metrics, programs }: Plan): Readonly<Record<string, string>> 
     unshare: 'util-linux',
     nsenter: 'util-linux',
     setpriv: 'util-linux',
+    ...(takesTurns === true ? { taskset: 'util-linux' } : {}),
     ...(needsStreams ? { iperf3: 'iperf3' } : {}),
     ...(programs.some(({ kind }) => kind === 'uapi') ? { wg: 'wireguard-tools' } : {}),
   };

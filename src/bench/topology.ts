@@ -28,6 +28,8 @@ export class Host {
   readonly namespace: string;
   /** Its addresses on the wires, without prefix lengths, in the order in which they were given. */
   readonly addresses: string[] = [];
+  /** The CPUs that processes started here from now on are kept to, as `taskset` reads them. */
+  cpus: string | undefined;
   readonly #processes: LineProcess[] = [];
 
   constructor(name: string, namespace: string) {
@@ -99,7 +101,8 @@ export class Host {
   }
 
   #enter(file: string, args: readonly string[]): string[] {
-    return [`--net=/run/netns/${this.namespace}`, '--', file, ...args];
+    const kept = this.cpus === undefined ? [] : ['taskset', '--cpu-list', this.cpus];
+    return [`--net=/run/netns/${this.namespace}`, '--', ...kept, file, ...args];
   }
 
   #address(wanted: (address: string) => boolean, family: string): string {
