@@ -3,6 +3,8 @@
 
 import { execa } from 'execa';
 import { FirewallError, type FirewallFailure } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { lockHolder } from './xtables-lock.ts';
 
 /** A program that hangs keeps the node from starting, so it is not waited for longer. */
 const TIME_LIMIT_MS = 8_000;
@@ -21,10 +23,20 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
+/** A program that waits so long for another one is told of. */
+const WAIT_SHOWN_MS = 1_000;
+
 export class Commands {
+  readonly #log: Log | null;
+
+  /** `log` is told of what is waited for. */
+  constructor(log: Log | null = null) {
+    this.#log = log;
+  }
+
   /** Runs a program; that it fails is a result. */
   async try(command: string, args: readonly string[], input?: string): Promise<CommandResult> {
-    const result = await execa(command, args, {
+    const running = execa(command, args, {
       ...(input === undefined ? { stdin: 'ignore' } : { input }),
       timeout: TIME_LIMIT_MS,
       killSignal: 'SIGKILL',
@@ -32,6 +44,9 @@ export class Commands {
       reject: false,
       env: { LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
     });
+    const waiting = setTimeout(() => this.#tellOfLock(command, running.pid), WAIT_SHOWN_MS);
+    const result = await running;
+    clearTimeout(waiting);
     const said = result.timedOut
       ? `it did not end within ${TIME_LIMIT_MS / 1000} s`
       : result.isMaxBuffer
@@ -43,6 +58,17 @@ export class Commands {
       stdout: result.stdout,
       stderr: said.slice(0, SHOWN_BYTES),
     };
+  }
+
+  #tellOfLock(command: string, pid: number | undefined): void {
+    if (!command.includes('tables-legacy') && !/^ip6?tables$/.test(command)) return;
+    const holder = lockHolder(pid);
+    if (holder === null) return;
+    this.#log
+      ?.limited('xtables lock')
+      .warn(
+        `${command} waits for ${holder}, which has the lock of iptables; it is given up after some seconds`,
+      );
   }
 
   /**

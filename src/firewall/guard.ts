@@ -1,10 +1,10 @@
 // Notices at once when somebody takes the rules away, by `nft monitor`, and has them put back. The kernel tells which process
 // did it. Two programs that put back their rules in turn would never end: after a few times it waits longer and longer.
 
-import { createInterface } from 'node:readline';
-import { execa } from 'execa';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { IptablesMonitor } from './iptables-monitor.ts';
+import { changerOf, MONITOR_RETRY_MS, monitorLines } from './nft-monitor.ts';
 import type { OwnChanges } from './own-changes.ts';
 
 /** Something happened to the table, or may have. */
@@ -31,6 +31,8 @@ export interface RulesetGuardOptions {
   readonly changes: OwnChanges | null;
   /** A digest of all rules, to be asked for again and again where no monitor tells of changes; else null. */
   readonly look: (() => Promise<string | null>) | null;
+  /** How our chains of iptables begin, where `nft monitor` tells of their changes; else null. */
+  readonly toldChains: string | null;
   /** Makes a change that amounts to none: a monitor that listens tells of it. */
   readonly ping: () => Promise<void>;
   /** Puts openings back where they are missing, and says whether any was. */
@@ -44,13 +46,12 @@ const FIGHT_COUNT = 5;
 const FIGHT_WINDOW_MS = 60_000;
 const FIRST_PAUSE_MS = 2_000;
 const LAST_PAUSE_MS = 60_000;
-/** Who ends the monitor ends nothing: it is started again, and what it missed is looked at. */
-const MONITOR_RETRY_MS = 500;
 /** A monitor tells of thousands of elements of our own within a second; what it lost it never tells of. */
 const SEEN_LIMIT_MS = 5_000;
-/** How often iptables is asked, and after how many times chains that are not its own are looked at. */
+/** How often iptables is asked, where nobody tells of its changes and where nft does; and chains that are not its own. */
 const POLL_MS = 400;
-const LISTING_POLLS = 25;
+const TOLD_POLL_MS = 2_000;
+const LISTING_MS = 10_000;
 /** Thousands of rules are long to list: it rests so many times as long as that took. */
 const POLL_REST = 4;
 /** It is asked so often whether it listens, and a start waits no longer than that. */
@@ -75,6 +76,9 @@ export class RulesetGuard implements AsyncDisposable {
   #work: Promise<void> = Promise.resolve();
   #settling: NodeJS.Timeout | null = null;
   #resting: NodeJS.Timeout | null = null;
+  /** Whether something changed during the last look or after it, and who waits for that. */
+  #isNew = false;
+  #waking: (() => void) | null = null;
   #running: Promise<void> = Promise.resolve();
   readonly #listening = Promise.withResolvers<void>();
   /** Whether the monitor that runs has told anything. */
@@ -120,36 +124,43 @@ export class RulesetGuard implements AsyncDisposable {
     await this.#work;
   }
 
-  /** iptables tells nobody of changes. Who made one cannot be known then. */
+  /** iptables tells nobody of changes; where nft tells of them, who made one is known, and it is looked at at once. */
   async #poll(look: () => Promise<string | null>): Promise<void> {
-    let [seen, age]: [string | null, number] = [null, 0];
+    const { toldChains } = this.#options;
+    const monitor = toldChains === null ? null : new IptablesMonitor(toldChains, () => this.#wake());
+    const running = monitor?.run(this.#end.signal);
+    const who = (): string => monitor?.takeWho() ?? 'somebody';
+    let [seen, listedMs]: [string | null, number] = [null, performance.now()];
     while (!this.#end.signal.aborted) {
       const began = performance.now();
+      this.#isNew = false;
       const now = await look().catch(() => null);
-      age += 1;
-      if (now !== seen) this.#do(async () => await this.#restoreTable('somebody'));
+      if (now !== seen) this.#do(async () => await this.#restoreTable(who));
       // Chains of others that iptables does not list change, too.
-      if (now !== seen || age % LISTING_POLLS === 0) this.#settle('somebody');
+      if (now !== seen || began - listedMs > LISTING_MS) {
+        this.#settle('somebody');
+        listedMs = began;
+      }
       seen = now;
-      await this.#pause(Math.max(POLL_MS, (performance.now() - began) * POLL_REST));
+      await this.#pause((performance.now() - began) * POLL_REST);
+      if (!this.#isNew) await this.#pause(monitor?.isListening === true ? TOLD_POLL_MS : POLL_MS, true);
     }
+    await running;
+  }
+
+  /** Something has changed: whoever pauses until then goes on. */
+  #wake(): void {
+    this.#isNew = true;
+    this.#waking?.();
   }
 
   async #monitor(): Promise<void> {
     const { signal } = this.#end;
     while (!signal.aborted) {
-      const child = execa('nft', ['monitor'], {
-        stdin: 'ignore',
-        buffer: false,
-        reject: false,
-        cancelSignal: signal,
-        env: { LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
-      });
       this.#hasHeard = false;
       this.#options.changes?.forget(); // it will not tell of what was before
       const listening = this.#awaitMonitor();
-      for await (const line of createInterface({ input: child.stdout })) this.#read(line);
-      await child;
+      for await (const line of monitorLines(signal)) this.#read(line);
       this.#hasHeard = true; // or never will
       await listening;
       if (!signal.aborted) await this.#pause(MONITOR_RETRY_MS);
@@ -169,15 +180,15 @@ export class RulesetGuard implements AsyncDisposable {
   /** After changes that were not told of. */
   #lookAgain(): void {
     this.#isUnknown = true;
-    this.#do(async () => await this.#restoreTable('somebody'));
+    this.#do(async () => await this.#restoreTable(() => 'somebody'));
   }
 
   #read(line: string): void {
     this.#hasHeard = true;
     if (LOST.test(line)) this.#lookAgain();
     const { touches, changes } = this.#options;
-    const [, pid = '', program = ''] = /^# new generation \d+ by process (\d+) \((.*)\)/.exec(line) ?? [];
-    if (pid === '') {
+    const who = changerOf(line);
+    if (who === null) {
       const [, verb, kind, name, part = ''] = TOUCH.exec(line) ?? [];
       if (name?.startsWith(`${touches}.probe.`) === true) this.#touchesProbe = true;
       else if (!line.startsWith('#')) this.#touchesOthers = true;
@@ -191,10 +202,9 @@ export class RulesetGuard implements AsyncDisposable {
     this.#touchesProbe = false;
     this.#touchesOthers = false;
     if (isProbe) return; // which changes nothing, and would otherwise ask for the next one
-    const who = `${program} (process ${pid})`;
     if (this.#touchesTable && changes?.see(this.#addedChains) === 'foreign') {
       this.#isOpen ||= this.#deletesRules;
-      this.#do(async () => await this.#restoreTable(who));
+      this.#do(async () => await this.#restoreTable(() => who));
     }
     this.#touchesTable = false;
     this.#deletesRules = false;
@@ -202,7 +212,8 @@ export class RulesetGuard implements AsyncDisposable {
     this.#settle(who);
   }
 
-  async #restoreTable(who: string): Promise<void> {
+  /** `whoIs` is asked once it is known that somebody was. */
+  async #restoreTable(whoIs: () => string): Promise<void> {
     const { log, rules, changes } = this.#options;
     if (this.#resting !== null) return;
     if (changes !== null && !(await changes.areSeen(SEEN_LIMIT_MS))) {
@@ -216,6 +227,7 @@ export class RulesetGuard implements AsyncDisposable {
     this.#isUnknown = false;
     const isChanged = await this.#options.restoreTable({ mayAct: !isFight, isCertain, isOpen });
     if (!isChanged) return;
+    const who = whoIs();
     if (isFight) {
       this.#isUnknown = !isCertain;
       return this.#rest(who);
@@ -237,7 +249,7 @@ export class RulesetGuard implements AsyncDisposable {
     this.#resting = setTimeout(() => {
       this.#resting = null;
       this.#times = [];
-      this.#do(async () => await this.#restoreTable(who));
+      this.#do(async () => await this.#restoreTable(() => who));
     }, this.#pauseMs);
   }
 
@@ -269,13 +281,19 @@ export class RulesetGuard implements AsyncDisposable {
     });
   }
 
-  async #pause(milliseconds: number): Promise<void> {
+  /** `untilNews`: or until something has changed. */
+  async #pause(milliseconds: number, untilNews = false): Promise<void> {
+    const { signal } = this.#end;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
-      this.#end.signal.addEventListener('abort', () => {
+      const done = (): void => {
         clearTimeout(timer);
+        signal.removeEventListener('abort', done);
+        this.#waking = null;
         resolve();
-      });
+      };
+      const timer = setTimeout(done, milliseconds);
+      signal.addEventListener('abort', done);
+      if (untilNews) this.#waking = done;
     });
   }
 }

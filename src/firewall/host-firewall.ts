@@ -58,7 +58,7 @@ export interface HostFirewallStatus {
 
 export class HostFirewall {
   readonly #log: Log;
-  readonly #commands = new Commands();
+  readonly #commands: Commands;
   #rules: HostRuleset;
   #openings: Openings;
   readonly #state: HostState;
@@ -86,6 +86,7 @@ export class HostFirewall {
     this.#facts = facts;
     this.#log = log;
     this.#runDirectory = runDirectory;
+    this.#commands = new Commands(log);
     this.#rules = rulesetOf('nft', this.#commands, policy.network, runDirectory);
     this.#openings = new Openings(this.#commands, policy.network, true);
     this.#state = new HostState(this.#commands, runDirectory, policy.network);
@@ -381,6 +382,7 @@ export class HostFirewall {
       log: this.#log,
       ping: async () => await this.#alone(async () => await this.#rules.ping()),
       changes: this.#rules.changes ?? null,
+      toldChains: this.#rules.kind === 'iptables-nft' && this.#hasNft ? `${this.#rules.name}-` : null,
       look: this.#rules.kind === 'nft' ? null : async () => await this.#rules.look(),
       restoreTable: async (change) => await this.#alone(async () => await this.#restoreTable(change)),
       restoreOpenings: async () => await this.#alone(async () => await this.#restoreOpenings()),

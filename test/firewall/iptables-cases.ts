@@ -117,8 +117,24 @@ export function iptablesCases(backend: 'iptables-nft' | 'iptables-legacy'): void
       }
       expect(total).toBeGreaterThan(0);
       expect(Number((await rules.status()).counters['rf_process'])).toBeGreaterThanOrEqual(total);
-      await rules.process.line(/somebody changed the set of chains RF-test \(iptables/, 5_000);
+      const who = backend === 'iptables-nft' ? 'ip6?tables-nft \\(process \\d+\\)' : 'somebody';
+      await rules.process.line(new RegExp(`${who} changed the set of chains RF-test \\(iptables`), 5_000);
     });
+
+    test.skipIf(backend === 'iptables-nft')(
+      'who has the lock of iptables is told while it is waited for',
+      async () => {
+        const lock = 'echo locked; exec sleep 30 > /dev/null 2>&1';
+        const holder = net.node.spawn('flock', ['-o', '/run/xtables.lock', 'sh', '-c', lock]);
+        await holder.line(/locked/, 5_000);
+        const changed = rules.update({ ...section, process: [] });
+        await rules.process.line(/waits for flock \(process \d+\), which has the lock of iptables/, 5_000);
+        await holder.stop('SIGKILL');
+        await changed;
+        expect(await ruleset(net.node)).not.toContain('RF-test-USER');
+        await rules.update(section);
+      },
+    );
 
     test('what IPv6 refuses takes IPv4 back, too', async () => {
       const there = await ruleset(net.node);
