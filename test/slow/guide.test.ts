@@ -4,7 +4,7 @@ import { test } from 'vitest';
 import { Guide } from '../support/guide.ts';
 import { WEB_SERVER, walkFromTheFirstNode } from '../support/guide-hosts.ts';
 import { LONG_WALK } from '../support/guide-walks.ts';
-import { type Host, routed, type Topology } from '../support/topology.ts';
+import { addHost, type Host, type Routed, routed, type Topology } from '../support/topology.ts';
 import { NODE } from '../support/traffic.ts';
 
 test('every page from the first node to a recovery, on the same hosts', () =>
@@ -40,13 +40,7 @@ test('docs/guide/sites.md', async () => {
 test('docs/guide/exit.md', async () => {
   await using net = await routed(1500, { left: 'laptop', right: 'router' });
   const home = await behind(net.topology, net.right, 'home', '192.168.7', 10);
-  const web = await net.topology.host('web');
-  // An address of the internet: those of the other hosts are for documentation, which a policy knows.
-  await net.topology.connect(
-    { host: web, device: 'eth0', addresses: ['11.0.0.10/24'] },
-    { host: net.internet, device: 'web', addresses: ['11.0.0.1/24'] },
-  );
-  await web.ip('route', 'add', 'default', 'via', '11.0.0.1');
+  const web = await webServer(net);
   await net.right.sysctl({ 'net.ipv4.ip_forward': 1 });
   await net.right.exec('nft', ['-f', '-'], { input: ROUTER });
   await using guide = new Guide({ laptop: net.left, home });
@@ -54,9 +48,29 @@ test('docs/guide/exit.md', async () => {
     'laptop',
     `printf '%s\n' '${net.right.v4} home.example.org' '${web.v4} web.example.org' >>/etc/hosts`,
   );
-  await Promise.all([serve(web), serve(net.right)]);
+  await serve(net.right);
   await guide.walk('docs/guide/exit.md');
 });
+
+test('docs/guide/exit-by-site.md', async () => {
+  await using net = await routed(1500, { left: 'hub', right: 'branch' });
+  const [laptop, web] = await Promise.all([addHost(net, 'laptop'), webServer(net)]);
+  await using guide = new Guide({ hub: net.left, branch: net.right, laptop });
+  await guide.prepare('laptop', `echo '${web.v4} web.example.org' >>/etc/hosts`);
+  await guide.walk('docs/guide/exit-by-site.md');
+});
+
+/** At an address of the internet: those of the other hosts are for documentation, which a policy knows. */
+async function webServer({ topology, internet }: Routed): Promise<Host> {
+  const web = await topology.host('web');
+  await topology.connect(
+    { host: web, device: 'eth0', addresses: ['11.0.0.10/24'] },
+    { host: internet, device: 'web', addresses: ['11.0.0.1/24'] },
+  );
+  await web.ip('route', 'add', 'default', 'via', '11.0.0.1');
+  await serve(web);
+  return web;
+}
 
 /** What a router at home does. */
 const ROUTER = `

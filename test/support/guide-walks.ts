@@ -13,4 +13,9 @@ export const LONG_WALK = [
 ] as const;
 
 /** test/slow/guide.test.ts: each on hosts of its own */
-export const OWN_WALKS = ['docs/guide/sites.md', 'docs/guide/exit.md', 'docs/guide/wg-quick.md'] as const;
+export const OWN_WALKS = [
+  'docs/guide/sites.md',
+  'docs/guide/exit.md',
+  'docs/guide/exit-by-site.md',
+  'docs/guide/wg-quick.md',
+] as const;
