@@ -110,12 +110,18 @@ function failure(
     'ERR_FIREWALL_COMMAND',
     `\`${command}\` failed${where}: ${first.trim()}`,
     details,
-    {
-      hint: /Operation not permitted|Permission denied|must be root/i.test(stderr)
-        ? 'it needs CAP_NET_ADMIN: run as root'
-        : undefined,
-    },
+    { hint: hintFor(stderr, text) },
   );
+}
+
+/** `text`: the line of the input that was refused. */
+function hintFor(stderr: string, text: string | undefined): string | undefined {
+  if (/Operation not permitted|Permission denied|must be root/i.test(stderr)) {
+    return 'it needs CAP_NET_ADMIN: run as root';
+  }
+  return text !== undefined && /socket cgroupv2|-m cgroup/.test(text)
+    ? 'this host may not know cgroups from each other, for which nft needs Linux 5.13 and iptables its match `cgroup`: use uid in firewall.process'
+    : undefined;
 }
 
 /** nft says `/dev/stdin:12:5-10: Error: …`, iptables-restore `… line 12 failed`. */

@@ -20,6 +20,12 @@ const PROTOCOLS = ['tcp', 'udp'] as const;
 const REFUSED = { error: expect.stringMatching(/^(ECONNREFUSED|EPERM)$/) };
 const CGROUPS = cgroupObstacle === false ? '' : ` (not shown here: ${cgroupObstacle})`;
 
+/** Flows are tracked from their begin, as on hosts with rules of others; a connection from before is an established one. */
+const TRACKING = `table inet admin {
+  chain output { type filter hook output priority filter; policy accept; ct state established accept; }
+}
+`;
+
 /** A host on which root serves a port, and others ask for it. */
 class ServingHost implements AsyncDisposable {
   readonly host: Host;
@@ -36,6 +42,7 @@ class ServingHost implements AsyncDisposable {
 
   static async start(topology: Topology, backend: HostBackend): Promise<ServingHost> {
     const host = await topology.host(backend);
+    await host.exec('nft', ['-f', '-'], { input: TRACKING });
     const serving = new ServingHost(host, await HostRules.create(host, backend));
     for (const address of LOOPBACKS) {
       for (const protocol of PROTOCOLS) await serving.root.listen(protocol, address, PORT);
@@ -190,6 +197,7 @@ export function processCases(...backends: readonly HostBackend[]): void {
 
     step('nothing is left', async ({ host, rules }) => {
       await rules.stop();
+      await host.exec('nft', ['delete', 'table', 'inet', 'admin']);
       expect(await ruleset(host)).toBe('');
     });
   });

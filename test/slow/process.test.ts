@@ -3,10 +3,11 @@
 import { expect, test } from 'vitest';
 import { build } from '../../src/bench/topology.ts';
 import type { HostBackend } from '../../src/policy/host.ts';
+import { cgroupObstacle, TestCgroup } from '../support/cgroups.ts';
 import { until } from '../support/deadline.ts';
 import { generateKeyPair } from '../support/keys.ts';
 import { NameServer } from '../support/names.ts';
-import { type NodeFile, NodeProcess, Scratch, writeNode } from '../support/node-process.ts';
+import { type NodeFile, NodeProcess, RINGFENCE, Scratch, writeNode } from '../support/node-process.ts';
 import { HostRules } from '../support/overlay-host.ts';
 import { Prober } from '../support/prober.ts';
 
@@ -65,6 +66,35 @@ test.each<HostBackend>(['nft', 'iptables-nft', 'iptables-legacy'])(
     expect(passed()).toEqual(before);
   },
   180_000,
+);
+
+test.skipIf(cgroupObstacle).concurrent.each<HostBackend>(['nft', 'iptables-nft', 'iptables-legacy'])(
+  '%s: rules that are taken back are there without a cgroup that has gone, and nobody gets through',
+  async (backend) => {
+    await using net = await build(async (topology) => ({ node: await topology.host('node') }));
+    await using rules = await HostRules.create(net.node, backend);
+    await using cgroup = new TestCgroup();
+    cgroup.make();
+    const env = { RINGFENCE_RUN_DIR: rules.runDirectory };
+    const root = Prober.start(net.node);
+    await root.listen('tcp', '127.0.0.1', PORT);
+    const row = (only: object) => ({ process: [{ only, to: [`127.0.0.1:${PORT}`] }] });
+    const first = await rules.file(row({ cgroup: [cgroup.path] }));
+    await net.node.exec(RINGFENCE, ['firewall', 'apply', first], { env });
+    expect(await root.knock('tcp', '127.0.0.1', PORT)).toEqual({ error: 'ECONNREFUSED' });
+    const second = await rules.file(row({ uid: [0] }));
+    const apply = ['firewall', 'apply', '--confirm-timeout', '8', second];
+    const applying = net.node.try(RINGFENCE, apply, { env });
+    const passes = async () => 'by' in (await root.knock('tcp', '127.0.0.1', PORT));
+    await until(passes, 30_000, 'the second rules are in force');
+    await cgroup.remove();
+    expect(await applying).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('ERR_FIREWALL_CONFIRM'),
+    });
+    expect(await root.knock('tcp', '127.0.0.1', PORT)).toEqual({ error: 'ECONNREFUSED' });
+  },
+  120_000,
 );
 
 test.concurrent('names are asked for again by their TTL, and what a resolver does not answer stays as it was', async () => {
