@@ -25,9 +25,10 @@ import { HostState, readSysctl } from './host-state.ts';
 import { backends } from './nat-chains.ts';
 import { type OpeningResult, Openings, remedyFor } from './openings.ts';
 import { PathWatch } from './path-watch.ts';
+import type { TestedPath } from './probe-verdict.ts';
 import { ruleComment, tableName } from './render-nft.ts';
 import { type Opening, openingsOf } from './render-openings.ts';
-import { SelfTest, type TestedPath } from './self-test.ts';
+import { SelfTest } from './self-test.ts';
 import type { Replacement } from './table.ts';
 
 /** A cgroup may go between the look at it and the load of its rule, and come back: so often in a row is no accident. */

@@ -7,7 +7,8 @@ import type { Log } from '../log.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import type { Commands } from './commands.ts';
 import type { HostFacts } from './facts.ts';
-import { SelfTest, type TestedPath } from './self-test.ts';
+import type { TestedPath } from './probe-verdict.ts';
+import { SelfTest } from './self-test.ts';
 
 /** Changes come in groups: so long after one, and no sooner after the last test. */
 const SETTLE_MS = 500;

@@ -1,16 +1,16 @@
 // What a self-test tries: for each opening, published port and path that the policy asks for, the packets that somebody would
-// send who uses it. Where a packet comes in follows from where it says it is from: the interface by which the kernel
-// would answer it, as reverse path filters want it.
+// send who uses it. Who that is, is probe-clients.ts.
 
 import { type IpAddress, renderIp } from '../address/ip.ts';
-import { contains, type IpPrefix, overlaps } from '../address/prefix.ts';
+import { contains } from '../address/prefix.ts';
 import type { HostPolicy, PortRange, ProcessTarget, Protocol } from '../policy/host.ts';
 import type { InboundSource } from '../policy/model.ts';
 import { inboundPorts } from './chains.ts';
 import { type HostFacts, VERSIONS, type Version } from './facts.ts';
 import { type Backend, backends } from './nat-chains.ts';
+import { type Client, Clients, type HostView, someoneIn } from './probe-clients.ts';
 import type { RenderedProbe } from './render-probe.ts';
-import { ofVersion, renderNetwork } from './rule.ts';
+import { renderNetwork } from './rule.ts';
 
 /** One packet. */
 export interface Probe extends RenderedProbe {
@@ -31,54 +31,20 @@ export interface PlannedPath {
   readonly obstacle: string | null;
 }
 
-/** What the host is asked for. */
-export interface HostView {
-  /** The addresses of each interface that is up, the loopback not among them. */
-  readonly interfaces: ReadonlyMap<string, readonly OwnAddress[]>;
-  /** Whom the kernel has seen there lately, by interface. */
-  readonly seen: ReadonlyMap<string, readonly IpAddress[]>;
-  /** By which interface and with which source this host sends to an address; null: it has no way there. */
-  readonly routeTo: (address: IpAddress) => Promise<Route | null>;
-  /** The number of a user; null: there is none. */
-  readonly userOf: (user: number | string) => Promise<number | null>;
-}
-
-export interface OwnAddress {
-  readonly address: IpAddress;
-  readonly prefix: IpPrefix;
-}
-
-export interface Route {
-  readonly interface: string;
-  readonly source: IpAddress | null;
-}
-
-/** More is not tried: neither paths, nor packets of one. */
-const MOST_PATHS = 200;
-const MOST_PROBES = 12;
-const MOST_SEEN = 8;
-/** Somebody beyond the default route, who is in no list of special networks: a root name server. No packet gets to it. */
-const BEYOND: Readonly<Record<Version, IpAddress>> = {
-  4: { version: 4, bytes: Uint8Array.of(193, 0, 14, 129) },
-  6: { version: 6, bytes: Uint8Array.of(0x20, 0x01, 0x07, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1) },
-};
+/** More is not tried: paths, packets of one, and packets. */
+const MOST_PATHS = 250;
+const MOST_PROBES_OF_PATH = 12;
+const MOST_PROBES = 500;
 /** A port that no rule is about: what is tried with it is a path for all of them. */
 export const ANY_PORT = 47_808;
 
-/** A client: where its packets come in, and from which address. */
-interface Client {
-  readonly interface: string;
-  readonly address: IpAddress;
-}
-
-/** All that is to work, in the order of the file; nothing beyond {@link MOST_PATHS}. */
+/** All that is to work, at most {@link MOST_PROBES} packets. */
 export async function planProbes(
   policy: HostPolicy,
   facts: HostFacts,
   host: HostView,
 ): Promise<PlannedPath[]> {
-  const clients = new Clients(facts, host);
-  await clients.look();
+  const clients = await Clients.find(facts, host);
   const paths = [
     ...tunnelPaths(policy, facts, clients),
     ...(await inboundPaths(policy, facts, clients)),
@@ -86,7 +52,24 @@ export async function planProbes(
     ...oneToOnePaths(policy, clients),
     ...(await processPaths(policy, facts, host)),
   ];
-  return mergePaths(paths).slice(0, MOST_PATHS);
+  return sampled(mergePaths(paths));
+}
+
+/** Of many paths each has fewer packets, and what is beyond the most paths is told as one. */
+function sampled(paths: readonly PlannedPath[]): PlannedPath[] {
+  const tried = paths.slice(0, MOST_PATHS);
+  const share = Math.max(1, Math.min(MOST_PROBES_OF_PATH, Math.floor(MOST_PROBES / tried.length)));
+  const rest = paths.length - tried.length;
+  return [
+    ...tried.map((one) => ({ ...one, probes: spread(one.probes, share) })),
+    ...(rest === 0 ? [] : [path(`${rest} more`, [], `more than ${MOST_PATHS} are not tried`)]),
+  ];
+}
+
+/** At most so many of a list, from all over it. */
+function spread<T>(list: readonly T[], most: number): readonly T[] {
+  if (list.length <= most) return list;
+  return Array.from({ length: most }, (_, i) => list[Math.floor((i * list.length) / most)] as T);
 }
 
 /** Rows that ask for the same are one path. */
@@ -99,114 +82,8 @@ function mergePaths(paths: readonly PlannedPath[]): PlannedPath[] {
   return [...merged.values()];
 }
 
-/** Who may send here, from where. */
-class Clients {
-  readonly #facts: HostFacts;
-  readonly #host: HostView;
-  /** Beyond the default routes. */
-  #beyond: readonly Client[] = [];
-
-  constructor(facts: HostFacts, host: HostView) {
-    this.#facts = facts;
-    this.#host = host;
-  }
-
-  async look(): Promise<void> {
-    const found = await Promise.all(VERSIONS.map(async (version) => await this.#routed(BEYOND[version])));
-    this.#beyond = found.flat().filter(({ interface: name }) => name !== this.#facts.interface);
-  }
-
-  /** Beyond the default routes, by version. */
-  get beyond(): readonly Client[] {
-    return this.#beyond;
-  }
-
-  /** This host's own address, as those ask for it who come in by an interface. */
-  ownAddress(interfaceName: string, version: Version): IpAddress | null {
-    if (interfaceName === this.#facts.interface) {
-      return ofVersion(this.#facts.ownAddresses, version)[0] ?? null;
-    }
-    const own = this.#host.interfaces.get(interfaceName) ?? [];
-    return own.find(({ address }) => address.version === version && !isLinkLocal(address))?.address ?? null;
-  }
-
-  /** Peers with an address of this version, through the tunnel. */
-  peers(version: Version): Client[] {
-    const { interface: tunnel, peers } = this.#facts;
-    if (!this.#host.interfaces.has(tunnel)) return [];
-    const addresses = [...peers.values()].flatMap((own) => ofVersion(own, version).slice(0, 1));
-    return addresses.map((address) => ({ interface: tunnel, address }));
-  }
-
-  /** Neighbours: one for each network of the host's other interfaces. */
-  neighbours(): Client[] {
-    const { interface: tunnel, overlay } = this.#facts;
-    return [...this.#host.interfaces].flatMap(([name, addresses]) =>
-      name === tunnel
-        ? []
-        : addresses.flatMap(({ address, prefix }): Client[] => {
-            if (isLinkLocal(address) || overlay.some((one) => overlaps(one, prefix))) return [];
-            const neighbour = someoneIn(prefix, addresses);
-            return neighbour === null ? [] : [{ interface: name, address: neighbour }];
-          }),
-    );
-  }
-
-  /** Who was seen lately in the networks of the other interfaces. */
-  seen(): Client[] {
-    return [...this.#host.seen].flatMap(([name, addresses]) =>
-      name === this.#facts.interface
-        ? []
-        : addresses.slice(0, MOST_SEEN).map((address) => ({ interface: name, address })),
-    );
-  }
-
-  /** Those whom a source of a row means. */
-  async of(source: InboundSource): Promise<Client[]> {
-    const firstPeers = VERSIONS.flatMap((version) => this.peers(version).slice(0, 1));
-    switch (source.kind) {
-      case 'overlay':
-        return firstPeers;
-      case 'any':
-        return [...firstPeers, ...this.neighbours(), ...this.#beyond];
-      case 'lan':
-        return this.neighbours().filter(({ address }) => isPrivate(address));
-      case 'site': {
-        if (!this.#host.interfaces.has(this.#facts.interface)) return [];
-        const subnets = this.#facts.sites.get(source.name) ?? [];
-        return subnets.flatMap((subnet) => {
-          const address = someoneIn(subnet, []);
-          return address === null ? [] : [{ interface: this.#facts.interface, address }];
-        });
-      }
-      case 'prefix':
-        return await this.#routed(someoneIn(source.prefix, this.#own) ?? source.prefix.address);
-      default:
-        return source satisfies never;
-    }
-  }
-
-  get #own(): OwnAddress[] {
-    return [...this.#host.interfaces.values()].flat();
-  }
-
-  async #routed(address: IpAddress): Promise<Client[]> {
-    const route = await this.#host.routeTo(address);
-    if (route === null || !this.#host.interfaces.has(route.interface)) return [];
-    return [{ interface: route.interface, address }];
-  }
-
-  async ofAll(sources: readonly InboundSource[]): Promise<Client[]> {
-    return (await Promise.all(sources.map(async (source) => await this.of(source)))).flat();
-  }
-}
-
 /** What passes by itself: peers to this host, to each other, and to where they are masqueraded. */
-function tunnelPaths(
-  { masquerade }: HostPolicy,
-  { interface: tunnel }: HostFacts,
-  clients: Clients,
-): PlannedPath[] {
+function tunnelPaths(policy: HostPolicy, { interface: tunnel }: HostFacts, clients: Clients): PlannedPath[] {
   const through = (client: Client, destination: IpAddress | null, way: 'in' | 'through'): Probe[] =>
     destination === null ? [] : [arriving(client, destination, 'tcp', ANY_PORT, way)];
   const each = (make: (peers: readonly Client[], version: Version) => Probe[]): Probe[] =>
@@ -220,27 +97,32 @@ function tunnelPaths(
   return [
     path('overlay to this host', toHost, `the interface ${tunnel} is not there, or there is no peer`),
     ...(toPeer.length === 0 ? [] : [path('overlay to overlay', toPeer, '')]),
-    ...leavingPaths(masquerade, clients),
+    ...leavingPaths(policy, clients),
   ];
 }
 
-/** A path for each interface by which peers are masqueraded. */
-function leavingPaths(masquerade: HostPolicy['masquerade'], clients: Clients): PlannedPath[] {
-  const isMeant = (name: string): boolean =>
-    masquerade.some(({ out }) => out === 'non-overlay' || out === name);
-  const targets = [...clients.seen(), ...clients.neighbours(), ...clients.beyond];
-  const names = [...new Set(targets.map(({ interface: name }) => name))].filter(isMeant);
-  return names.map((name) => {
-    const probes = targets
-      .filter((target) => target.interface === name)
-      .flatMap(({ address }) =>
-        clients
-          .peers(address.version)
-          .slice(0, 1)
-          .map((peer) => arriving(peer, address, 'tcp', ANY_PORT, 'through')),
-      );
-    return path(`overlay out by ${name}`, probes, 'the tunnel is not there, or there is no peer');
+/** A path for each interface by which peers are masqueraded, and by which sites use the internet of this host. */
+function leavingPaths({ masquerade, exitUsers }: HostPolicy, clients: Clients): PlannedPath[] {
+  const targets = [...clients.seen(), ...clients.neighbours, ...clients.beyond];
+  const names = [...new Set(targets.map(({ interface: name }) => name))];
+  const toOne = (from: readonly Client[], to: Client): Probe[] =>
+    from
+      .filter(({ address }) => address.version === to.address.version)
+      .slice(0, 1)
+      .map((one) => arriving(one, to.address, 'tcp', ANY_PORT, 'through'));
+  const leaving = names.flatMap((name): PlannedPath[] => {
+    const rows = masquerade.filter(({ out }) => out === 'non-overlay' || out === name);
+    const peers = VERSIONS.flatMap((version) => clients.peers(version)).filter(({ address }) =>
+      rows.some(({ from }) => from === 'overlay' || contains(from, address)),
+    );
+    if (rows.length === 0) return [];
+    const probes = targets.filter((to) => to.interface === name).flatMap((to) => toOne(peers, to));
+    return [path(`overlay out by ${name}`, probes, 'the tunnel is not there, or there is no peer')];
   });
+  const users = exitUsers.flatMap((network) => clients.behind(network));
+  const exits = clients.beyond.flatMap((to) => toOne(users, to));
+  const obstacle = 'the tunnel is not there, or this host has no default route';
+  return [...leaving, ...(exitUsers.length === 0 ? [] : [path('sites to the internet', exits, obstacle)])];
 }
 
 const NO_CLIENT = 'nobody could be found on this host whose packets are meant';
@@ -309,12 +191,14 @@ function isServed(
 
 function oneToOnePaths({ oneToOne }: HostPolicy, clients: Clients): PlannedPath[] {
   return oneToOne.map(({ external, internal }) => {
-    const probes = [...clients.beyond, ...clients.neighbours()]
-      .filter(({ address }) => address.version === external.address.version && !contains(internal, address))
-      .map((client): Probe => {
-        const arrival = { address: internal.address, port: ANY_PORT };
-        return { ...arriving(client, external.address, 'tcp', ANY_PORT, 'through'), arrival };
-      });
+    const [asked, served] = [someoneIn(external), someoneIn(internal)];
+    const probes = [...clients.beyond, ...clients.neighbours].flatMap((client): Probe[] => {
+      const { address } = client;
+      if (asked === null || served === null) return [];
+      if (address.version !== external.address.version || contains(internal, address)) return [];
+      const arrival = { address: served, port: ANY_PORT };
+      return [{ ...arriving(client, asked, 'tcp', ANY_PORT, 'through'), arrival }];
+    });
     return path(`1:1 ${renderNetwork(external)} to ${renderNetwork(internal)}`, probes, NO_CLIENT);
   });
 }
@@ -364,7 +248,7 @@ async function processPath(
 }
 
 function path(name: string, probes: readonly Probe[], obstacle: string): PlannedPath {
-  return { name, probes: probes.slice(0, MOST_PROBES), obstacle: probes.length === 0 ? obstacle : null };
+  return { name, probes, obstacle: probes.length === 0 ? obstacle : null };
 }
 
 function arriving(
@@ -395,46 +279,4 @@ function targetText(target: ProcessTarget): string {
   if (target.kind === 'name') return `${target.name}:${target.port}`;
   const { address, port } = target;
   return address.version === 6 ? `[${renderIp(address)}]:${port}` : `${renderIp(address)}:${port}`;
-}
-
-/**
- * An address of a network that is none of `own`, nor that of the network or of its broadcast: the last but some. null where there
- * is none. Always the same, so that what a rule of somebody notes of it is one entry.
- */
-function someoneIn({ address, length }: IpPrefix, own: readonly OwnAddress[]): IpAddress | null {
-  const hostBits = address.bytes.length * 8 - length;
-  if (hostBits === 0) return own.some((one) => isEqual(one.address, address)) ? null : address;
-  if (hostBits === 1) {
-    const pair = [0, 1].map((bit) => withLast(address, bit));
-    return pair.find((one) => !own.some((mine) => isEqual(mine.address, one))) ?? null;
-  }
-  const span = 2 ** Math.min(hostBits, 8);
-  for (let number = span - 2; number > 0; number--) {
-    const candidate = withLast(address, number);
-    if (!own.some((mine) => isEqual(mine.address, candidate))) return candidate;
-  }
-  return null;
-}
-
-/** The address of a network with other last bits. */
-function withLast({ version, bytes }: IpAddress, number: number): IpAddress {
-  const changed = bytes.slice();
-  changed[changed.length - 1] = (changed.at(-1) ?? 0) | number;
-  return { version, bytes: changed };
-}
-
-function isEqual(a: IpAddress, b: IpAddress): boolean {
-  return a.version === b.version && a.bytes.every((byte, i) => byte === b.bytes[i]);
-}
-
-function isLinkLocal({ version, bytes: [first = 0, second = 0] }: IpAddress): boolean {
-  return version === 6 ? first === 0xfe && (second & 0xc0) === 0x80 : first === 169 && second === 254;
-}
-
-/** As {@link PRIVATE_NETWORKS}, without link-local addresses, by which no probe comes. */
-function isPrivate({ version, bytes: [first = 0, second = 0] }: IpAddress): boolean {
-  if (version === 6) return (first & 0xfe) === 0xfc;
-  if (first === 10) return true;
-  if (first === 100) return second >= 64 && second < 128;
-  return first === 172 ? second >= 16 && second < 32 : first === 192 && second === 168;
 }

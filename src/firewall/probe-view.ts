@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os';
 import { type IpAddress, parseIp, renderIp } from '../address/ip.ts';
 import { networkOf, parseInterface } from '../address/prefix.ts';
 import type { Commands } from './commands.ts';
-import type { HostView, OwnAddress, Route } from './probe-plan.ts';
+import type { HostView, OwnAddress, Route } from './probe-clients.ts';
 
 export async function viewHost(commands: Commands): Promise<HostView> {
   return {

@@ -3,9 +3,7 @@
 // of the packets, and nothing stays behind (render-probe.ts, probe-device.ts).
 
 import { randomInt } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { SystemCallError, sendPacketAs } from 'node-tuntap2';
-import { type IpAddress, renderIp } from '../address/ip.ts';
 import { messageOf } from '../errors.ts';
 import type { HostPolicy } from '../policy/host.ts';
 import type { Commands } from './commands.ts';
@@ -13,44 +11,27 @@ import type { HostFacts } from './facts.ts';
 import { parseNftList } from './nft-json.ts';
 import { ProbeDevice } from './probe-device.ts';
 import { encodeProbe } from './probe-packet.ts';
-import { ANY_PORT, type PlannedPath, type Probe, planProbes } from './probe-plan.ts';
-import { type Dropper, TraceMonitor, TraceReader } from './probe-trace.ts';
+import { type PlannedPath, type Probe, planProbes } from './probe-plan.ts';
+import { TraceMonitor, TraceReader } from './probe-trace.ts';
+import {
+  ARRIVED,
+  explain,
+  judge,
+  lostAmongMany,
+  type Outcome,
+  type OwnRules,
+  type TestedPath,
+} from './probe-verdict.ts';
 import { viewHost } from './probe-view.ts';
 import { tableName } from './render-nft.ts';
 import { probeCounter, renderProbeTable, STEPS, type Step } from './render-probe.ts';
 import { renderRemoval, renderScript } from './ruleset.ts';
 
-/** Something that is to work, and whether it does. */
-export interface TestedPath {
-  readonly name: string;
-  /** `unknown`: it could not be tried. */
-  readonly effective: 'yes' | 'no' | 'unknown';
-  /** What drops it, such as `inet admin input`; null where it passes, or nobody can say. */
-  readonly by: string | null;
-  /** A sentence: which packet was dropped by which rule, or why none could be tried; null where it passes. */
-  readonly why: string | null;
-  /** What lets it pass, to be typed by whoever owns the chain; null where that is not so simple. */
-  readonly remedy: string | null;
-}
-
-/** What became of a probe. */
-type Outcome =
-  | { readonly kind: 'arrived' }
-  | {
-      readonly kind: 'lost';
-      readonly by: string | null;
-      readonly why: string;
-      readonly remedy: string | null;
-    }
-  | { readonly kind: 'untried'; readonly why: string };
-
-const ARRIVED: Outcome = { kind: 'arrived' };
-
-/** Of more, no policy makes use at a time; beyond it, source ports would run out. */
-const MOST_PROBES = 500;
 /** Packets pass in the call that sends them, but on a host that spreads them over processors. */
 const ARRIVAL_MS = 20;
 const ARRIVAL_LOOKS = 3;
+/** More of those that are lost are not followed: the monitor drops what it is told too fast. */
+const MOST_FOLLOWED = 60;
 /** A monitor may not listen yet: packets are sent again, until all of them were told of. */
 const TRACE_MS = 100;
 const TRACE_TIMES = 12;
@@ -71,10 +52,11 @@ export class SelfTest {
   /** @throws whatever `signal` is aborted with; nothing is left behind then either */
   async run(policy: HostPolicy, facts: HostFacts, signal?: AbortSignal): Promise<TestedPath[]> {
     const paths = await planProbes(policy, facts, await viewHost(this.#commands));
-    const probes = paths.flatMap(({ probes: own }) => own).slice(0, MOST_PROBES);
+    const probes = paths.flatMap(({ probes: own }) => own);
+    const own = { network: policy.network, tunnel: facts.interface, isMirrored: facts.mirrored !== null };
     const outcomes = new Map<Probe, Outcome>();
     try {
-      if (probes.length > 0) await this.#try(probes, outcomes, signal);
+      if (probes.length > 0) await this.#try(paths, own, outcomes, signal);
     } catch (error) {
       signal?.throwIfAborted();
       const why = messageOf(error);
@@ -96,12 +78,14 @@ export class SelfTest {
   }
 
   async #try(
-    probes: readonly Probe[],
+    paths: readonly PlannedPath[],
+    own: OwnRules,
     outcomes: Map<Probe, Outcome>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     signal?.throwIfAborted();
     await this.clean(false);
+    const probes = paths.flatMap(({ probes: some }) => some);
     const ingress = [...new Set(probes.flatMap(({ from }) => ('interface' in from ? [from.interface] : [])))];
     using device = ingress.length === 0 ? null : await this.#openDevice(ingress, probes, outcomes);
     const tried = probes.filter((probe) => !outcomes.has(probe));
@@ -111,12 +95,34 @@ export class SelfTest {
       const first = new Round(table, tried, ingress, false);
       const arrived = await this.#count(first, device, outcomes);
       for (const probe of arrived) outcomes.set(probe, ARRIVED);
-      const missing = tried.filter((probe) => !outcomes.has(probe));
       signal?.throwIfAborted();
-      if (missing.length > 0) await this.#trace(new Round(table, missing, ingress, true), device, outcomes);
+      // One of each path first.
+      const missing = paths.flatMap(({ probes: some }) =>
+        some.filter((probe) => !outcomes.has(probe)).entries(),
+      );
+      const order = missing.flatMap((entries) => [...entries]).toSorted(([a], [b]) => a - b);
+      const followed = order.slice(0, MOST_FOLLOWED).map(([, probe]) => probe);
+      if (followed.length > 0) {
+        await this.#trace(new Round(table, followed, ingress, true), device, outcomes, own);
+      }
+      await this.#tryOthers(table, order.slice(MOST_FOLLOWED), ingress, device, outcomes);
     } finally {
       await this.#remove(table);
     }
+  }
+
+  /** Those that are not followed have a second chance, too: rules change, and some let only so many pass at a time. */
+  async #tryOthers(
+    table: string,
+    order: readonly (readonly [number, Probe])[],
+    ingress: readonly string[],
+    device: ProbeDevice | null,
+    outcomes: Map<Probe, Outcome>,
+  ): Promise<void> {
+    const others = order.map(([, probe]) => probe);
+    if (others.length === 0) return;
+    const arrived = await this.#count(new Round(table, others, ingress, false), device, outcomes);
+    for (const probe of others) outcomes.set(probe, arrived.has(probe) ? ARRIVED : lostAmongMany(probe));
   }
 
   /** Without a device, packets of this host's own users are tried still. */
@@ -140,19 +146,24 @@ export class SelfTest {
     round: Round,
     device: ProbeDevice | null,
     outcomes: Map<Probe, Outcome>,
-  ): Promise<readonly Probe[]> {
+  ): Promise<ReadonlySet<Probe>> {
     await this.#load(round);
     round.send(device, outcomes);
     for (let look = 0; ; look++) {
       const counted = await this.#counters(round);
-      const arrived = round.probes.filter((_, i) => round.lastStep(counted, i) === null);
-      const isDone = arrived.length + outcomes.size >= round.probes.length;
+      const arrived = new Set(round.probes.filter((_, i) => round.lastStep(counted, i) === null));
+      const isDone = round.probes.every((probe) => arrived.has(probe) || outcomes.has(probe));
       if (isDone || look === ARRIVAL_LOOKS) return arrived;
       await pause(ARRIVAL_MS);
     }
   }
 
-  async #trace(round: Round, device: ProbeDevice | null, outcomes: Map<Probe, Outcome>): Promise<void> {
+  async #trace(
+    round: Round,
+    device: ProbeDevice | null,
+    outcomes: Map<Probe, Outcome>,
+    own: OwnRules,
+  ): Promise<void> {
     await this.#load(round);
     const reader = new TraceReader(round.table);
     await using _ = new TraceMonitor(reader);
@@ -166,7 +177,8 @@ export class SelfTest {
     const counted = await this.#counters(round);
     for (const [i, probe] of round.probes.entries()) {
       if (outcomes.has(probe)) continue;
-      outcomes.set(probe, explain(probe, round.lastStep(counted, i), reader.dropperOf(round.portOf(i))));
+      const dropper = reader.dropperOf(round.portOf(i));
+      outcomes.set(probe, explain(probe, round.lastStep(counted, i), dropper, own));
     }
   }
 
@@ -261,95 +273,6 @@ function sendAs(user: number, packet: Uint8Array): string | null {
       error instanceof SystemCallError && error.syscall === 'sendto' && error.code === 'EPERM';
     return isDropped ? null : messageOf(error);
   }
-}
-
-function explain(probe: Probe, last: Step | null | undefined, dropper: Dropper | null): Outcome {
-  if (last === null) return ARRIVED; // a rule that lets some pass and some not
-  const what = describe(probe);
-  if (dropper !== null) {
-    const remedy = remedyFor(probe, dropper.chain);
-    return {
-      kind: 'lost',
-      by: dropper.chain,
-      why: `${what} is dropped by ${dropper.chain}: ${dropper.rule}`,
-      remedy,
-    };
-  }
-  if (last === undefined) return { kind: 'untried', why: `${what} does not get into this host's rules` };
-  const steps = STEPS[probe.way];
-  const after = steps[steps.indexOf(last) + 1]?.after ?? null;
-  const nobody = { kind: 'lost', by: null, remedy: null } as const;
-  if (after === 'routes') {
-    const why = `${what} is dropped by no rule, but this host does not route it there (route, forwarding, rp_filter)`;
-    return { ...nobody, why };
-  }
-  if (after === null || !isLegacy(probe, after.table)) {
-    return { ...nobody, why: `${what} is lost, or translated to somewhere else, after ${last.hook}` };
-  }
-  const family = probe.source.version === 4 ? 'ip' : 'ip6';
-  const by = `${family} ${after.table} ${after.chain} (iptables-legacy)`;
-  const remedy = iptablesRemedy(probe, 'legacy', after.table, after.chain);
-  return { kind: 'lost', by, why: `${what} is dropped by ${by}`, remedy };
-}
-
-/** An accept at the top of the chain that drops. Chains of programs that write them anew have their own way (openings.ts). */
-function remedyFor(probe: Probe, chain: string): string | null {
-  const [family = '', table = '', name = ''] = chain.split(' ');
-  if (table.startsWith('rf_') || table === 'firewalld' || table.startsWith('docker-')) return null;
-  const isIptables = (family === 'ip' || family === 'ip6') && /^(raw|mangle|filter|security)$/.test(table);
-  if (isIptables) return iptablesRemedy(probe, 'nft', table, name);
-  const { protocol, way, from } = probe;
-  const { address, port } = arrivalOf(probe);
-  const who = 'interface' in from ? `iifname "${from.interface}"` : `meta skuid ${from.user}`;
-  const to = way === 'in' ? '' : ` ${address.version === 4 ? 'ip' : 'ip6'} daddr ${renderIp(address)}`;
-  const ports = port === ANY_PORT ? '' : ` ${protocol} dport ${port}`;
-  return `nft insert rule ${chain} ${who}${to}${ports} accept`;
-}
-
-function iptablesRemedy(probe: Probe, flavour: 'nft' | 'legacy', table: string, chain: string): string {
-  const { protocol, way, from } = probe;
-  const { address, port } = arrivalOf(probe);
-  const program = `${address.version === 4 ? 'iptables' : 'ip6tables'}${flavour === 'legacy' ? '-legacy' : ''}`;
-  const who = 'interface' in from ? `-i ${from.interface}` : `-m owner --uid-owner ${from.user}`;
-  const to = way === 'in' ? '' : ` -d ${renderIp(address)}`;
-  const ports = port === ANY_PORT ? '' : ` -p ${protocol} --dport ${port}`;
-  return `${program} -t ${table} -I ${chain} 1 ${who}${to}${ports} -j ACCEPT`;
-}
-
-/** As the filters see it: DNAT is behind it. */
-function arrivalOf({ arrival, destination, port }: Probe): { address: IpAddress; port: number } {
-  return arrival ?? { address: destination, port };
-}
-
-/** Whether legacy iptables has a table: there is no such file where nobody uses it. */
-function isLegacy({ source }: Probe, table: string): boolean {
-  try {
-    const file = source.version === 4 ? '/proc/net/ip_tables_names' : '/proc/net/ip6_tables_names';
-    return readFileSync(file, 'utf8').split('\n').includes(table);
-  } catch {
-    return false;
-  }
-}
-
-function describe({ protocol, source, destination, port, from }: Probe): string {
-  const by = 'interface' in from ? `by ${from.interface}` : `of user ${from.user}`;
-  return `${protocol.toUpperCase()} from ${renderIp(source)} ${by} to ${renderIp(destination)} port ${port}`;
-}
-
-/** One that is lost decides; then one that could not be tried. */
-function judge({ name, probes, obstacle }: PlannedPath, outcomes: ReadonlyMap<Probe, Outcome>): TestedPath {
-  const passed = { name, effective: 'yes', by: null, why: null, remedy: null } as const;
-  if (obstacle !== null) return { ...passed, effective: 'unknown', why: obstacle };
-  const all = probes.map((probe) => outcomes.get(probe));
-  const lost = all.find((outcome) => outcome?.kind === 'lost');
-  if (lost?.kind === 'lost') {
-    const { by, why, remedy } = lost;
-    return { name, effective: 'no', by, why, remedy };
-  }
-  if (all.every((outcome) => outcome?.kind === 'arrived')) return passed;
-  const untried = all.find((outcome) => outcome?.kind === 'untried');
-  const why = untried?.kind === 'untried' ? untried.why : `more than ${MOST_PROBES} packets are not tried`;
-  return { ...passed, effective: 'unknown', why };
 }
 
 function isAlive(pid: number): boolean {

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { until } from '../support/deadline.ts';
 import { API, byPath, FIREWALL, foreign, WEB } from '../support/droppers.ts';
 import { RINGFENCE } from '../support/node-process.ts';
-import { HostRules, overlayHost } from '../support/overlay-host.ts';
+import { at, HostRules, overlayHost, WAN } from '../support/overlay-host.ts';
 
 test('tells what respect leaves closed, by itself what opening has opened, and so do the commands', async () => {
   await using net = await overlayHost();
@@ -70,4 +70,72 @@ test('what is killed in the middle leaves no interface, and its table goes with 
   const env = { RINGFENCE_RUN_DIR: rules.runDirectory };
   expect((await net.node.try(RINGFENCE, ['firewall', 'remove', 'test'], { env })).code).toBe(0);
   expect(await tables()).toBe('table inet admin\ntable inet firewalld');
+}, 120_000);
+
+test.each(['nft', 'iptables-nft', 'iptables-legacy'] as const)(
+  'by %s, under strict reverse path filters: all passes, and a rule above ours is named',
+  async (backend) => {
+    await using net = await overlayHost();
+    await using rules = await HostRules.create(net.node, backend);
+    for (const name of ['all', 'rf0', 'lan', 'wan'])
+      await net.node.sysctl({ [`net.ipv4.conf.${name}.rp_filter`]: 1 });
+    await net.node.ipBatch(
+      `route add default via ${at(WAN, 9, 4)}`,
+      `route add ::/0 via ${at(WAN, 9, 6)}`,
+      'route add 192.168.99.0/24 dev rf0',
+    );
+    const site = { subnets: ['192.168.99.0/24'], exit_relay: { provide: true } };
+    const section = { ...FIREWALL, sites: { alice: site } };
+    await rules.start(section);
+    const found = byPath(await rules.test());
+    expect(found['sites to the internet']).toBe('yes');
+    expect(Object.entries(found).filter(([, one]) => one !== 'yes')).toEqual([]);
+
+    const kind = backend === 'nft' ? 'iptables-nft' : backend;
+    await net.node.exec(`${kind}-restore`, ['--noflush'], {
+      input: '*mangle\n-I POSTROUTING 1 -o lan -j DROP\nCOMMIT\n',
+    });
+    const dropped = byPath(await rules.test());
+    const by = `no: ip mangle POSTROUTING${kind === 'iptables-legacy' ? ' (iptables-legacy)' : ''}`;
+    expect([dropped['overlay out by lan'], dropped['published svc/web4 tcp/80 IPv4']]).toEqual([by, by]);
+    expect(dropped['published svc/web6 tcp/80 IPv6']).toBe('yes');
+  },
+  120_000,
+);
+
+test('what the policy of the peers keeps from a peer is not told as a fault', async () => {
+  await using net = await overlayHost();
+  await using rules = await HostRules.create(net.node);
+  const { host, nat } = FIREWALL;
+  await rules.start({ host: { ...host, mirror: 'on' }, nat, profiles: { none: { internet: false } } });
+  const paths = await rules.test();
+  expect(paths.find(({ name }) => name === 'overlay to this host')).toMatchObject({
+    effective: 'unknown',
+    why: expect.stringContaining('is not for that peer, by the policy of the peers in inet rf_test'),
+  });
+  expect(byPath(paths)[API]).toBe('yes');
+  expect(paths.filter(({ effective }) => effective === 'no')).toEqual([]);
+}, 120_000);
+
+test('hundreds of rows are tried, each by what the packets are enough for', async () => {
+  await using net = await overlayHost();
+  await using rules = await HostRules.create(net.node);
+  const inbound = Array.from({ length: 300 }, (_, i) => ({
+    name: `row${i}`,
+    proto: i % 2 === 0 ? 'tcp' : 'udp',
+    port: 20_000 + i,
+    from: ['any'],
+  }));
+  await rules.start({ host: { inbound } });
+  const paths = await rules.test();
+  expect(paths).toHaveLength(251);
+  expect(paths.filter(({ effective }) => effective === 'yes')).toHaveLength(250);
+  expect(paths.at(-1)).toMatchObject({ name: '52 more', effective: 'unknown' });
+  await net.node.exec('nft', ['-f', '-'], {
+    input:
+      'table inet admin { chain input { type filter hook input priority 9; th dport 20000-20299 drop; }; }\n',
+  });
+  const closed = await rules.test();
+  expect(closed.filter(({ effective }) => effective === 'no')).toHaveLength(248);
+  expect(closed.filter(({ by }) => by === 'inet admin input')).toHaveLength(60);
 }, 120_000);

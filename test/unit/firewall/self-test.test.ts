@@ -4,7 +4,8 @@ import { expect, test } from 'vitest';
 import { type IpAddress, parseIp, renderIp } from '../../../src/address/ip.ts';
 import { networkOf, parseInterface, parsePrefix } from '../../../src/address/prefix.ts';
 import type { HostFacts } from '../../../src/firewall/facts.ts';
-import { type HostView, type OwnAddress, planProbes } from '../../../src/firewall/probe-plan.ts';
+import type { HostView, OwnAddress } from '../../../src/firewall/probe-clients.ts';
+import { planProbes } from '../../../src/firewall/probe-plan.ts';
 import { TraceReader } from '../../../src/firewall/probe-trace.ts';
 import type { HostPolicy } from '../../../src/policy/host.ts';
 import type { InboundSource } from '../../../src/policy/model.ts';
@@ -41,7 +42,7 @@ const FACTS: HostFacts = {
   mirrored: null,
 };
 
-const NOTHING = { masquerade: [], publish: [], oneToOne: [], process: [] };
+const NOTHING = { masquerade: [], publish: [], oneToOne: [], process: [], exitUsers: [] };
 
 /** Who is tried, as `address by interface to own address`, for one source of an inbound row. */
 async function clients(
