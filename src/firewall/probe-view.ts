@@ -7,10 +7,16 @@ import type { Commands } from './commands.ts';
 import type { HostView, OwnAddress, Route } from './probe-clients.ts';
 
 export async function viewHost(commands: Commands): Promise<HostView> {
+  const routes = new Map<string, Promise<Route | null>>(); // many ask for the same
   return {
     interfaces: interfaces(),
     seen: await neighbours(commands),
-    routeTo: async (address) => await routeTo(commands, address),
+    routeTo: async (address) => {
+      const text = renderIp(address);
+      const route = routes.get(text) ?? routeTo(commands, text);
+      routes.set(text, route);
+      return await route;
+    },
     userOf: async (user) => await userOf(commands, user),
   };
 }
@@ -60,9 +66,8 @@ async function neighbours(commands: Commands): Promise<Map<string, IpAddress[]>>
   return seen;
 }
 
-async function routeTo(commands: Commands, address: IpAddress): Promise<Route | null> {
-  const text = renderIp(address);
-  const { ok, stdout } = await commands.try('ip', ['-json', 'route', 'get', text]);
+async function routeTo(commands: Commands, address: string): Promise<Route | null> {
+  const { ok, stdout } = await commands.try('ip', ['-json', 'route', 'get', address]);
   const [{ dev, prefsrc, type } = {}] = ok ? (entries(stdout) as Fields[]) : [];
   if (typeof dev !== 'string' || type === 'unreachable' || type === 'blackhole') return null;
   return { interface: dev, source: addressIn(prefsrc) };
