@@ -44,8 +44,16 @@ export const PRIVATE_NETWORKS: Readonly<Record<Version, string>> = {
   6: 'fc00::/7, fe80::/10',
 };
 
+/** What {@link reducePrefixes} made of lists, of which several parts of the rules are made. */
+const REDUCED: Readonly<Record<Version, WeakMap<readonly IpPrefix[], readonly IpPrefix[]>>> = {
+  4: new WeakMap(),
+  6: new WeakMap(),
+};
+
 /** Those of one version, sorted, without those that lie in another: an nft set takes no overlaps. */
-export function reducePrefixes(prefixes: readonly IpPrefix[], version: Version): IpPrefix[] {
+export function reducePrefixes(prefixes: readonly IpPrefix[], version: Version): readonly IpPrefix[] {
+  const known = REDUCED[version].get(prefixes);
+  if (known !== undefined) return known;
   const reduced: IpPrefix[] = [];
   for (const prefix of prefixes
     .filter(({ address }) => address.version === version)
@@ -53,5 +61,6 @@ export function reducePrefixes(prefixes: readonly IpPrefix[], version: Version):
     const before = reduced.at(-1);
     if (before === undefined || !contains(before, prefix.address)) reduced.push(prefix);
   }
+  REDUCED[version].set(prefixes, reduced);
   return reduced;
 }

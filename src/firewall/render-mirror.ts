@@ -124,8 +124,8 @@ class MirrorRenderer {
     }
     const parts = this.#policy.partsOf(name, subject);
     const sources = this.#policy.sourcesOf(name, subject);
-    const strict = subject.networks.map((network) => this.#policy.isStrict(network));
-    const context = [name, parts.kind.name, sources !== null, this.#policy.needsPeers, ...strict].join();
+    const strict = subject.networks.map((network) => this.#policy.isStrict(network)).join();
+    const context = `${name} ${parts.kind.name} ${sources !== null} ${this.#policy.needsPeers} ${strict}`;
     let text = TEXTS.get(subject);
     if (text?.own !== parts.own || text.context !== context) {
       const alone = new MirrorRenderer(this.#policy, this.#tunnel);

@@ -1,7 +1,7 @@
 // A rule of the host before it is text: what must fit, and what becomes of the packet. What is to be decided is decided in
 // these terms, once (chains.ts, nat-chains.ts); render-nft.ts and render-iptables.ts only say it, each in its program's words.
 
-import { type IpAddress, renderIp } from '../address/ip.ts';
+import { bitsOf, type IpAddress, renderIp } from '../address/ip.ts';
 import { type IpPrefix, renderPrefix } from '../address/prefix.ts';
 import type { PortRange, Protocol } from '../policy/host.ts';
 import type { InboundSource } from '../policy/model.ts';
@@ -134,7 +134,7 @@ export function renderNetwork(prefix: IpPrefix): string {
 }
 
 export function isHost({ address, length }: IpPrefix): boolean {
-  return length === address.bytes.length * 8;
+  return length === bitsOf(address.version);
 }
 
 /** Sorted and joined where they touch: an nft set takes no overlaps. */

@@ -7,7 +7,7 @@ import { renderMirror } from '../../../src/firewall/render-mirror.ts';
 import { markOf, type Ruleset, renderChange, renderScript } from '../../../src/firewall/ruleset.ts';
 import { renderRules } from '../../../src/firewall/shown.ts';
 import { hostFacts } from '../../../src/node/host-facts.ts';
-import { compile } from '../../../src/policy/compile.ts';
+import { type Compilation, compile } from '../../../src/policy/compile.ts';
 import { ConfigFolder } from '../config/files.ts';
 
 const KEYS = [
@@ -86,4 +86,27 @@ test('a row that fits no set changes the chain of its peer', () => {
     'add rule inet rf_test rf_peer_alice ip daddr 192.168.8.0/24 meta l4proto 6 th dport 8000-8010 accept\n',
   );
   expect(change).not.toMatch(/element|bob|class_\w+ /);
+});
+
+test('what a reload leaves as it is says the same as if it were made anew', () => {
+  const compiled = (profile: string, former: Compilation | null = null): Compilation => {
+    using folder = new ConfigFolder();
+    const { firewall } = folder.load(`
+interface: {name: rf0, private_key_file: rf0.key, addresses: [10.9.0.1/24], listen_port: 51820}
+peers:
+  alice: {public_key: ${KEYS[0]}, addresses: [10.9.0.2], profile: some}
+  bob: {public_key: ${KEYS[1]}, addresses: [10.9.0.3], profile: ${profile}}
+firewall: {version: 1, host: {mirror: on}, profiles: {some: {}, all: {peers: all}}}
+`);
+    if (firewall === null) throw new Error('there is a section');
+    return compile(firewall.policy, former);
+  };
+  const text = (compilation: Compilation): string =>
+    renderScript({ table: 'rf_test', ...renderMirror(compilation, 'rf0') }, 'rf_is_golden', new Map());
+  const before = compiled('some');
+  // Nobody is asked for as a peer until somebody may reach them all.
+  expect(text(before)).not.toContain('rf_peers4');
+  const after = compiled('all', before);
+  expect(after.policy.subjects.get('peers/alice')).toBe(before.policy.subjects.get('peers/alice'));
+  expect(text(after)).toBe(text(compiled('all')));
 });
