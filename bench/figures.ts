@@ -1,12 +1,12 @@
 // `scripts/node bench/figures.ts [NAME…]`: what a node's users wait for, measured on this machine, beside what it may take:
-// joining, a reload of a thousand peers, `status` of five thousand, the status page of a thousand in Chromium.
+// joining, a reload of a thousand peers, `status` of five thousand, the status page of a thousand in Chromium, and a policy of
+// five thousand with ten rows each.
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { isInNamespace, runInNamespace, tunObstacle } from '../scripts/namespace.ts';
 import { paint, print, renderTable } from '../scripts/report.ts';
-import { askNode } from '../src/control/node-socket.ts';
 import { findChromium, launchBrowser } from '../test/support/browser.ts';
 import { generateKeyPair } from '../test/support/keys.ts';
 import {
@@ -21,18 +21,15 @@ import {
 import { type Pair, startPair } from '../test/support/pair.ts';
 import { routed } from '../test/support/topology.ts';
 import { ping } from '../test/support/traffic.ts';
-
-interface Figure {
-  readonly what: string;
-  readonly mostMs: number;
-  readonly samples: readonly number[];
-}
+import { besidePing, type Figure, reload } from './figure.ts';
+import { measurePolicy } from './figures-policy.ts';
 
 const MEASUREMENTS: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   join: async () => [await measureJoin(5)],
   reload: () => measureReload(12, 1_000, 10),
   status: () => measureStatus(15, 5_000),
   page: () => measurePage(15, 1_000),
+  policy: () => measurePolicy(5_000),
 };
 
 /** From the command that redeems the invite to the answer to the first ping. */
@@ -72,19 +69,16 @@ async function measureReload(rounds: number, peerCount: number, changed: number)
     .slice(0, changed)
     .map(([name, peer], index): [string, PeerFile] => [name, { ...peer, routes: [`10.20.${index}.0/24`] }]);
   const second = withPeers(first, Object.fromEntries(others));
-  await reload(left, first);
+  await reloadWith(left, first);
   await ping(net.left, OVERLAY.right.v4);
   const samples: number[] = [];
   const pauses: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
-    await using watch = net.right.spawn('ping', ['-n', '-i', '0.002', '-W', '10', OVERLAY.left.v4]);
-    await watch.line(/icmp_seq=50 /, 10_000);
-    samples.push(await reload(left, round % 2 === 0 ? second : first));
-    const last = [...watch.output.matchAll(/icmp_seq=(\d+) /g)].at(-1)?.[1] ?? 0;
-    await watch.line(new RegExp(`icmp_seq=${Number(last) + 25} `), 10_000);
-    watch.signal('SIGINT');
-    await watch.exited;
-    pauses.push(Math.max(...[...watch.output.matchAll(/time=([\d.]+) ms/g)].map(([, ms]) => Number(ms))));
+    const file = round % 2 === 0 ? second : first;
+    await writeFile(left.files.configFile, stringify(file));
+    const { result, longestMs } = await besidePing(net.right, OVERLAY.left.v4, () => reload(left));
+    samples.push(result);
+    pauses.push(longestMs);
   }
   const what = `reload: ${peerCount} peers, ${changed} changed`;
   return [
@@ -97,7 +91,7 @@ async function measureReload(rounds: number, peerCount: number, changed: number)
 async function measureStatus(rounds: number, peerCount: number): Promise<Figure[]> {
   await using pair = await startPair();
   const { left } = pair;
-  await reload(left, withPeers(left.files.file, peersOf(peerCount)));
+  await reloadWith(left, withPeers(left.files.file, peersOf(peerCount)));
   const figures: Figure[] = [];
   for (const options of [[], ['--json']]) {
     const samples: number[] = [];
@@ -120,7 +114,7 @@ async function measurePage(rounds: number, peerCount: number): Promise<Figure[]>
   }
   await using pair: Pair = await startPair({ metrics: { left: { listen: '127.0.0.1:9586' } } });
   const { left, net } = pair;
-  await reload(left, withPeers(left.files.file, peersOf(peerCount)));
+  await reloadWith(left, withPeers(left.files.file, peersOf(peerCount)));
   await ping(net.left, OVERLAY.right.v4);
   const browser = await launchBrowser(net.left, left.files.directory);
   try {
@@ -137,11 +131,9 @@ async function measurePage(rounds: number, peerCount: number): Promise<Figure[]>
   }
 }
 
-async function reload(node: NodeProcess, file: NodeFile): Promise<number> {
+async function reloadWith(node: NodeProcess, file: NodeFile): Promise<void> {
   await writeFile(node.files.configFile, stringify(file));
-  const began = performance.now();
-  await askNode(node.files.runDirectory, node.interfaceName, { request: 'reload' });
-  return performance.now() - began;
+  await reload(node);
 }
 
 function peersOf(count: number): Record<string, PeerFile> {
