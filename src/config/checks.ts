@@ -29,6 +29,8 @@ export interface Draft {
 
 export interface PeerDraft {
   readonly name: string;
+  /** Its lines, where the file is plain. */
+  readonly lines: string | null;
   /** What its section says, by `textOf`. */
   readonly text: string;
   readonly fields: Fields<typeof peerSchema>;

@@ -16,6 +16,8 @@ export interface FileText {
 }
 
 export interface PeerText {
+  /** Its lines, where the file is plain: of the very same the text need not be made again. */
+  readonly lines: string | null;
   /** Its section, as JSON. */
   readonly text: string;
   /** What was read of it. */

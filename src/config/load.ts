@@ -15,6 +15,7 @@ import { checkShadows } from './firewall/shadows.ts';
 import { publicKeyOf, wipe } from './key.ts';
 import { type KeyFileResult, readKeyFile } from './key-file.ts';
 import type { OFFLOAD_KEYS, Offload } from './offloads.ts';
+import type { KnownLines } from './plain-yaml.ts';
 import { quote } from './quote.ts';
 import { type Path, Report } from './report.ts';
 import {
@@ -28,7 +29,7 @@ import {
   peerNameSchema,
   peerSchema,
 } from './schema.ts';
-import { asMap, type Fields, readSection, readValue, reportUnknownKeys } from './section.ts';
+import { asMap, type Fields, ownText, readSection, readValue, reportUnknownKeys } from './section.ts';
 import { readSource } from './source.ts';
 import { offsetIn, parseTree, type Tree } from './tree.ts';
 
@@ -60,6 +61,19 @@ function knownPeers({ root, peers }: Draft, former: NodeConfig | null): Policy['
   );
 }
 
+/** Of those peers the ones that the very same lines say it of. */
+function withSameLines(
+  known: Policy['peers'],
+  peers: Draft['peers'],
+  former: NodeConfig | null,
+): Policy['peers'] {
+  const lines = new Map(peers.map((peer) => [peer.name, peer.lines]));
+  return known.filter(({ name }) => {
+    const before = former?.text.peers.get(name)?.lines ?? null;
+    return before !== null && before === lines.get(name);
+  });
+}
+
 /** Of those peers the ones whose rows are right still: rows that name a peer mean what that is now. */
 function judgedBefore(known: Policy['peers'], { profiles }: Policy): ReadonlySet<string> {
   const namesPeer = ({ allow, deny }: Pick<Policy['peers'][number], 'allow' | 'deny'>): boolean =>
@@ -74,8 +88,14 @@ function policyTextOf(root: Tree): string | null {
   return section === undefined ? null : textOf(section.value);
 }
 
+function linesOf(former: FileText | null): KnownLines {
+  const lines = new Map<string, string>();
+  for (const [name, peer] of former?.peers ?? []) if (peer.lines !== null) lines.set(name, peer.lines);
+  return lines;
+}
+
 function readDraft(text: string, former: FileText | null, report: Report): Draft {
-  const root = withIncluded(parseTree(text, report), report);
+  const root = withIncluded(parseTree(text, report, [], linesOf(former)), report);
   const map = asMap(report, root, [], fileKeys);
   if (map === null) {
     return {
@@ -113,13 +133,14 @@ function readPeers(root: Tree, former: FileText | null, report: Report): PeerDra
   const section = root.kind === 'map' ? root.entries.get('peers')?.value : undefined;
   if (section === undefined || (section.kind === 'scalar' && section.value === null)) return [];
   const map = asMap(report, section, ['peers'], ['the names of the peers']);
-  return [...(map?.entries ?? [])].map(([name, { offset, value }]) => {
-    const text = textOf(value);
+  return [...(map?.entries ?? [])].map(([key, { offset, value, lines = null }]) => {
+    const name = ownText(key);
     const known = former?.peers.get(name);
-    if (known?.text === text) return { name, text, fields: known.fields };
+    const text = known !== undefined && lines !== null && known.lines === lines ? known.text : textOf(value);
+    if (known?.text === text) return { name, lines, text, fields: known.fields };
     const path = ['peers', name];
     readValue(report, peerNameSchema, { kind: 'scalar', offset, value: name }, path);
-    return { name, text, fields: readSection(report, peerSchema, value, offset, path) };
+    return { name, lines, text, fields: readSection(report, peerSchema, value, offset, path) };
   });
 }
 
@@ -187,14 +208,14 @@ function configOf(
             report,
             section: completeSection(firewallSchema, draft.firewall),
             peers,
-            known: new Map(known.map((peer) => [peer.name, peer])),
+            known: new Map(withSameLines(known, draft.peers, former).map((peer) => [peer.name, peer])),
             addresses,
             interface: name,
             listenPort: listen_port,
           }),
     text: {
       firewall: policyTextOf(draft.root),
-      peers: new Map(peers.map((peer) => [peer.name, { text: peer.text, fields: peer.fields }])),
+      peers: new Map(peers.map(({ name, ...said }) => [name, said])),
     },
     places: placesOf(draft, report),
   };

@@ -30,19 +30,57 @@ const COMMENT = /#[^\n\r]*/y;
 /** Thrown where the text is not plain. */
 const NOT_PLAIN = new Error('this text is not plain YAML');
 
-/** The tree of a plain text, with offsets that count from `base`; null for any other. */
-export function readPlainYaml(text: string, base: number): Tree | null {
+/** Lines of entries of {@link KNOWN_SECTION} that were plain before, by name, as {@link Entry.lines} has them. */
+export type KnownLines = ReadonlyMap<string, string>;
+
+const NONE: KnownLines = new Map();
+/** Of this section the entries may be known. */
+const KNOWN_SECTION = 'peers';
+
+/**
+ * The tree of a plain text, with offsets that count from `base`; null for any other. An entry of `peers` whose lines are
+ * known is not looked into before somebody does.
+ */
+export function readPlainYaml(text: string, base: number, known: KnownLines = NONE): Tree | null {
   try {
-    return new PlainReader(text, base).read();
+    return new PlainReader(text, base, known).read();
   } catch (error) {
     if (error === NOT_PLAIN) return null;
     throw error;
   }
 }
 
+/** A map whose lines were one before, so that it has to be read only for who asks where in it something stands. */
+class KnownMap implements MapTree {
+  readonly kind = 'map';
+  readonly #read: () => Tree;
+  #map: MapTree | undefined;
+
+  constructor(read: () => Tree) {
+    this.#read = read;
+  }
+
+  get offset(): number {
+    return this.#whole().offset;
+  }
+
+  get entries(): MapTree['entries'] {
+    return this.#whole().entries;
+  }
+
+  #whole(): MapTree {
+    if (this.#map !== undefined) return this.#map;
+    const tree = this.#read();
+    if (tree.kind !== 'map') throw new TypeError('what was a map is one still');
+    this.#map = tree;
+    return tree;
+  }
+}
+
 class PlainReader {
   readonly #text: string;
   readonly #base: number;
+  readonly #known: KnownLines;
   #at = 0;
   /** Where the line of `#at` begins. */
   #line = 0;
@@ -51,9 +89,13 @@ class PlainReader {
   #depth = 0;
   #count = 0;
 
-  constructor(text: string, base: number) {
+  /** Where the last line with a value on it ends. */
+  #valuesEnd = 0;
+
+  constructor(text: string, base: number, known: KnownLines) {
     this.#text = text;
     this.#base = base;
+    this.#known = known;
   }
 
   read(): Tree {
@@ -64,10 +106,19 @@ class PlainReader {
     return tree;
   }
 
+  /** The value of the key in the line that begins here. */
+  readValueAt(line: number): Tree {
+    this.#at = line;
+    this.#nextLine();
+    this.#key();
+    return this.#blockValue(this.#indent);
+  }
+
   /** From within a line whose values are read, to the first character of the next one that says something. */
   #endLine(): void {
     const spaces = this.#skip(SPACES);
     if (this.#char() === '#' && spaces > 0) this.#skip(COMMENT);
+    this.#valuesEnd = this.#at;
     if (this.#at === this.#text.length) {
       this.#indent = -1;
       return;
@@ -116,19 +167,53 @@ class PlainReader {
   #blockEntry(entries: Map<string, Entry>, indent: number): void {
     const offset = this.#base + this.#at;
     const name = this.#key();
+    const isSection = this.#depth === 1 && name === KNOWN_SECTION;
+    add(entries, name, { offset, value: this.#blockValue(indent, isSection) });
+  }
+
+  /** What stands behind a key and its colon, and the end of its last line. */
+  #blockValue(indent: number, isSection = false): Tree {
     const behind = this.#at;
     this.#skip(SPACES);
-    let value: Tree;
     if (this.#char() === '\n' || this.#char() === '#') {
       this.#at = behind;
       this.#endLine();
-      value = this.#block(indent);
-    } else {
-      if (this.#at === behind) throw NOT_PLAIN;
-      value = this.#value();
-      this.#endLine();
+      return isSection && this.#indent > indent && !this.#isDash() ? this.#section() : this.#block(indent);
     }
-    add(entries, name, { offset, value });
+    if (this.#at === behind) throw NOT_PLAIN;
+    const value = this.#value();
+    this.#endLine();
+    return value;
+  }
+
+  /** A map on lines of its own, of whose entries the lines are kept, and may be known. */
+  #section(): MapTree {
+    this.#enter();
+    const offset = this.#base + this.#at;
+    const indent = this.#indent;
+    const entries = new Map<string, Entry>();
+    do {
+      const line = this.#line;
+      const start = this.#at;
+      const name = this.#key();
+      const isKnown = this.#passKnown(this.#known.get(name), line, indent);
+      if (!isKnown) this.#at = start + name.length + 1;
+      const read = (): Tree => new PlainReader(this.#text, this.#base, NONE).readValueAt(line);
+      const value = isKnown ? new KnownMap(read) : this.#blockValue(indent);
+      const lines = this.#text.slice(line, this.#valuesEnd);
+      add(entries, name, { offset: this.#base + start, value, lines });
+    } while (this.#indent === indent && !this.#isDash());
+    this.#depth -= 1;
+    return { kind: 'map', offset, entries };
+  }
+
+  /** Moves past an entry if it consists of these lines, and of no more. */
+  #passKnown(lines: string | undefined, line: number, indent: number): boolean {
+    if (lines === undefined || !this.#text.startsWith(lines, line)) return false;
+    this.#at = line + lines.length;
+    if (this.#at < this.#text.length && this.#char() !== '\n') return false;
+    this.#endLine();
+    return this.#indent <= indent;
   }
 
   #blockList(indent: number): Tree {

@@ -207,7 +207,7 @@ function otherSpelling(field: z.core.$ZodType, tree: Tree): string | undefined {
 function plain(tree: Tree): unknown {
   switch (tree.kind) {
     case 'scalar':
-      return tree.value;
+      return typeof tree.value === 'string' ? ownText(tree.value) : tree.value;
     case 'list':
       return [];
     case 'map':
@@ -217,6 +217,14 @@ function plain(tree: Tree): unknown {
     default:
       return tree satisfies never;
   }
+}
+
+/**
+ * The same text with memory of its own: V8 keeps a piece of a long text as a part of that, and so all of a file for as long
+ * as a name in it is used.
+ */
+export function ownText(text: string): string {
+  return ` ${text}`.slice(1);
 }
 
 function shown(tree: Tree): string {

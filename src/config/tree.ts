@@ -1,7 +1,7 @@
 // YAML text → a tree of values that know where they stand. Knows no key of the configuration.
 
 import { readFullYaml } from './full-yaml.ts';
-import { readPlainYaml } from './plain-yaml.ts';
+import { type KnownLines, readPlainYaml } from './plain-yaml.ts';
 import type { Path, Report } from './report.ts';
 
 /** A YAML value and the offset where it begins. Keys are text, whatever YAML makes of them: a peer may be called `1`. */
@@ -24,15 +24,18 @@ export interface MapTree {
 export interface Entry {
   readonly offset: number;
   readonly value: Tree;
+  /** All of it from the beginning of its line on, where it is a peer in a plain text: the same lines say the same. */
+  readonly lines?: string;
 }
 
 /**
  * Reads one YAML 1.2 document, which stands at `path` of the configuration. Throws a `ConfigError` with the syntax errors of
  * the whole text; what still gives a tree (a key written twice, a wrong alias) is only reported, so that the rest is judged
  * in the same run.
+ * @param known lines of peers that need no second look
  */
-export function parseTree(text: string, report: Report, path: Path = []): Tree {
-  const plain = readPlainYaml(text, report.base);
+export function parseTree(text: string, report: Report, path: Path = [], known?: KnownLines): Tree {
+  const plain = readPlainYaml(text, report.base, known);
   if (plain === null) return readFullYaml(text, report, path);
   report.addLine(0);
   for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n', end + 1)) report.addLine(end + 1);

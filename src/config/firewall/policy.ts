@@ -50,7 +50,7 @@ export interface PolicySource {
   readonly report: Report;
   readonly section: Section;
   readonly peers: readonly SourcePeer[];
-  /** Those of a former policy of whom nothing is different, but maybe their places: one that stands where it stood is taken as it is. */
+  /** Those of a former policy whose lines are the same: one of them that begins where it began is taken as it is. */
   readonly known: ReadonlyMap<string, PolicyPeer>;
   readonly addresses: InterfaceConfig['addresses'];
   /** Of the tunnel. */
@@ -150,14 +150,10 @@ class Builder {
 
   #peer({ name, fields }: SourcePeer): PolicyPeer {
     const path = ['peers', name];
-    const { public_key, addresses, routes, profile, reachable_from, route_via } = fields;
-    const known = this.#source.known.get(name);
+    const { public_key, addresses, routes, profile, allow, deny, reachable_from, route_via } = fields;
     const rule = this.#rule(path);
-    const allow = this.#rows(fields.allow, [...path, 'allow'], known?.allow);
-    const deny = this.#rows(fields.deny, [...path, 'deny'], known?.deny);
-    const isWhereItWas =
-      known?.allow === allow && known.deny === deny && isSamePlace(known.rule.place, rule.place);
-    if (isWhereItWas && reachable_from.length === 0 && route_via === undefined) return known;
+    const known = this.#source.known.get(name);
+    if (known !== undefined && isSamePlace(known.rule.place, rule.place)) return known;
     return {
       name,
       publicKey: public_key,
@@ -165,8 +161,8 @@ class Builder {
       addresses,
       routes,
       profile: profile ?? null,
-      allow,
-      deny,
+      allow: this.#rows(allow, [...path, 'allow']),
+      deny: this.#rows(deny, [...path, 'deny']),
       reachableFrom: reachable_from.map(({ from, ports = [] }, i) => ({
         ...this.#rule([...path, 'reachable_from', i]),
         from,
@@ -176,22 +172,14 @@ class Builder {
     };
   }
 
-  /** Gives `known` itself, which says the same, where it is in the same place. */
-  #rows(
-    rows: readonly z.output<typeof accessRowSchema>[],
-    path: Path,
-    known?: readonly AccessRow[],
-  ): readonly AccessRow[] {
+  #rows(rows: readonly z.output<typeof accessRowSchema>[], path: Path): AccessRow[] {
     const { root, report } = this.#source;
     const list = treeIn(root, path); // looked up once: a policy has tens of thousands of rows
-    const places = rows.map((_, i) =>
-      report.position(list?.kind === 'list' ? (list.items[i]?.offset ?? 0) : 0),
-    );
-    if (known !== undefined && places.every((place, i) => isSamePlace(place, known[i]?.place))) return known;
+    const offsets = list?.kind === 'list' ? list.items.map(({ offset }) => offset) : [];
     const name = renderPath(path);
     return rows.map(({ to, from, ports = [] }, i) => ({
       name: `${name}[${i}]`,
-      place: places[i] ?? report.position(0),
+      place: report.position(offsets[i] ?? 0),
       to: this.#target(to),
       from: from ?? null,
       traffic: ports.flat(),
@@ -270,6 +258,6 @@ class Builder {
   }
 }
 
-function isSamePlace(a: RulePlace, b: RulePlace | undefined): boolean {
-  return b !== undefined && a.line === b.line && a.column === b.column && a.file === b.file;
+function isSamePlace(a: RulePlace, b: RulePlace): boolean {
+  return a.line === b.line && a.column === b.column && a.file === b.file;
 }

@@ -23,10 +23,33 @@ function fullTree(text: string): Tree | string {
   }
 }
 
+/** All of a tree, also what is read only when it is asked for. */
+function copyOf(tree: Tree, hasLines = true): Tree {
+  if (tree.kind === 'list') return { ...tree, items: tree.items.map((item) => copyOf(item, hasLines)) };
+  if (tree.kind !== 'map') return tree;
+  const entries = [...tree.entries].map(([name, { offset, value, lines }]) => {
+    const entry = { offset, value: copyOf(value, hasLines) };
+    return [name, hasLines && lines !== undefined ? { ...entry, lines } : entry] as const;
+  });
+  return { kind: 'map', offset: tree.offset, entries: new Map(entries) };
+}
+
+function linesIn(tree: Tree | null): ReadonlyMap<string, string> {
+  const section = tree?.kind === 'map' ? tree.entries.get('peers')?.value : undefined;
+  const entries = section?.kind === 'map' ? [...section.entries] : [];
+  // What is no map is no peer: such lines are never kept.
+  return new Map(
+    entries.flatMap(([name, { lines, value }]) =>
+      lines === undefined || value.kind !== 'map' ? [] : [[name, lines]],
+    ),
+  );
+}
+
 /** Whether the quick reader answered. */
 function agrees(text: string): boolean {
-  const plain = readPlainYaml(text, 0);
-  if (plain === null) return false;
+  const tree = readPlainYaml(text, 0);
+  if (tree === null) return false;
+  const plain = copyOf(tree, false); // the library's parser keeps no lines
   const full = fullTree(text);
   if (!isDeepStrictEqual(plain, full)) expect({ text, tree: plain }).toEqual({ text, tree: full });
   return true;
@@ -78,6 +101,19 @@ const PIECES = [
 const pieces = fc
   .array(fc.constantFrom(...PIECES), { minLength: 1, maxLength: 12 })
   .map((all) => all.join(''));
+/** Pieces of the section `peers`: some make a whole entry, some go on with one. */
+const ENTRIES = [
+  ...[
+    '  a: {b: 1}\n',
+    '  a: {b: 1} # c\n',
+    '  a:\n    b: 1\n',
+    '  a:\n    b: 1',
+    '  a:\n      b: 1\n',
+    '    c: 2\n',
+  ],
+  ...['  b: {b: 1}', '  b:\n    b: [x]\n    c: 2\n', '  bc: {b: 2}\n', '# c\n', '\n', '  - e\n'],
+  ...['  c:\n    d:\n    - e\n', '   c: 4\n', '  a: 1\n', '2\n'],
+];
 const GOOD = `${PEER}    allow:
     - {to: 10.5.0.0/24, ports: [tcp/443, "tcp/80"]} # web
     - to: 'internet'
@@ -122,6 +158,20 @@ test('configurations are plain: the manual, the example of the README, every val
   );
   expect(examples.length).toBeGreaterThan(3);
   for (const text of [GOOD, ...examples]) expect(agrees(text), text).toBe(true);
+});
+
+test('what is known from other texts changes nothing: all of two pieces, after all of two pieces', () => {
+  const texts = ['', ...ENTRIES].flatMap((one) => ENTRIES.map((other) => `peers:\n${one}${other}`));
+  const plain = texts.map((text) => ({ text, tree: readPlainYaml(text, 0) }));
+  const knowns = [...new Map(plain.map(({ tree }) => [[...linesIn(tree)].join(), linesIn(tree)])).values()];
+  expect(knowns.length).toBeGreaterThan(20);
+  for (const known of knowns) {
+    for (const { text, tree } of plain) {
+      const quick = readPlainYaml(text, 0, known);
+      if (isDeepStrictEqual(quick && copyOf(quick), tree)) continue;
+      expect({ text, known, tree: quick && copyOf(quick) }).toEqual({ text, known, tree });
+    }
+  }
 });
 
 test('lines are counted alike', () => {
