@@ -124,7 +124,7 @@ async function measureNode(place: Place): Promise<void> {
   const all = config(peers, place);
   const facts = hostFacts(all);
   const firewall = await HostFirewall.start({ policy: policyOf(all), facts, log, runDirectory: folder });
-  await sleep(2_000);
+  await sleep(4_000); // the monitor reads all elements before it listens, and what it may have missed is looked at
   const more = config(peers + 1, place, all);
   const changes: number[] = [];
   for (let round = 0; round < rounds; round++) {

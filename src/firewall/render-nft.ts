@@ -115,7 +115,7 @@ function resolvedSets(policy: HostPolicy, { resolved }: HostFacts): NftSet[] {
 
 /** A rule about the overlay is one for each of its sets. */
 function nftChain({ name, rules }: RuleChain, sets: ReadonlySet<string>, cgroups: CgroupChains): NftChain {
-  const lines = rules.flatMap((rule) => {
+  const lines = rules.flatMap(byInterface).flatMap((rule) => {
     const { version = 4, source, destination } = rule;
     const isOverlay = source?.kind === 'overlay' || destination?.kind === 'overlay';
     const overlays = [`rf_overlay${version}`, ...(isOverlay ? [remoteSet(version)] : [])];
@@ -150,6 +150,20 @@ class CgroupChains {
 
 /** No user has this number: it fits what a socket of any sent, and nothing that no socket did. */
 const FROM_SOCKET = 'meta skuid != 4294967295';
+
+/** What accepts all of some interfaces is met by most packets: names are compared faster than they are looked for in a set. */
+function byInterface(rule: Rule): Rule[] {
+  const { inInterface, outInterface, verdict, ...others } = rule;
+  const match = inInterface ?? outInterface;
+  if (match === undefined || match.isNot || verdict.kind !== 'accept' || Object.keys(others).length > 0) {
+    return [rule];
+  }
+  // The tunnel, which comes after the loopback.
+  return match.names.toReversed().map((name) => {
+    const one = { names: [name], isNot: false };
+    return inInterface === undefined ? { verdict, outInterface: one } : { verdict, inInterface: one };
+  });
+}
 
 function renderRule(rule: Rule, overlaySet: string, cgroups: CgroupChains): string {
   const { version, inInterface, outInterface, source, destination, protocol, ports, notUsers, notCgroups } =
