@@ -155,17 +155,18 @@ export function processCases(...backends: readonly HostBackend[]): void {
 
         cgroup.make();
         await until(async () => !(await serving.isMissing(cgroup)), 10_000, 'the cgroup is found');
-        const first = serving.member(cgroup.path);
+        const first = serving.member(cgroup.path, 0);
         await passes(first);
         await isRefused(root);
         await isRefused(nobody);
         // Both keys: who is one of the users, and in the cgroup.
         await rules.update(only({ uid: [0], cgroup: [cgroup.path] }));
-        await isRefused(first);
+        await passes(first);
         await isRefused(root);
-        const chosen = serving.member(cgroup.path, 0);
-        await passes(chosen);
-        await Promise.all([first.stop(), chosen.stop()]);
+        await rules.update(only({ uid: [NOBODY], cgroup: [cgroup.path] }));
+        await isRefused(first);
+        await isRefused(nobody);
+        await first.stop();
 
         // Another one of the same path, made while nobody watches: what else is the same is adopted.
         await rules.stop();
