@@ -8,10 +8,12 @@ use crate::packet::address::{Address, Version};
 use crate::packet::ip::IpHeader;
 
 use super::flow_table::{Flow, ticks};
+use super::keys::{attempt_of, key_of};
 use super::meters::Passed;
 use super::packet::Packet;
 use super::policy::PartId;
-use super::{Case, Filter, Leg, attempt_of, key_of};
+use super::walk::Case;
+use super::{Filter, Leg};
 
 /// Where a packet goes on that has come in from a peer and may pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

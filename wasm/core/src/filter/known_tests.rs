@@ -1,6 +1,8 @@
 //! The short way beside the long one: what one does, the other does too.
 
 use super::bucket::Rate;
+use super::flow_table::{Flow, FlowKey};
+use super::keys::is_error;
 use super::known::read;
 use super::meters::Limits;
 use super::tests::*;

@@ -3,6 +3,7 @@
 
 use super::bucket::Rate;
 use super::meters::{ALL_WRITTEN, Limits, Meters, Quota, ROW_BYTES};
+use super::packet::TCP;
 use super::packet_queue::{CELL_BYTES, CELLS};
 use super::rules::Action;
 use super::tests::{ALICE, BOB, Change, NOW, apply, base, filter, tcp_data_of_alice, udp};

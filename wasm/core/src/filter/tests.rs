@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::flow_table::CAPACITY;
-use super::policy::Stage;
-use super::rules::{Action, Destination, Place, Rule, RuleSet};
+use super::flow_table::{CAPACITY, Flow, FlowKey, UNANSWERED};
+use super::packet::{ICMP, TCP, has_ports};
+use super::policy::{Decision, Stage};
+use super::rules::{Action, Attempt, Destination, Place, Rule, RuleSet};
 use super::*;
 use crate::allowed_ips::Prefix;
+use crate::packet::address::{Address, Version};
 use crate::test_random::Random;
 
 pub const ALICE: u32 = 0;
