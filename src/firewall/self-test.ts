@@ -103,7 +103,7 @@ export class SelfTest {
       const order = missing.flatMap((entries) => [...entries]).toSorted(([a], [b]) => a - b);
       const followed = order.slice(0, MOST_FOLLOWED).map(([, probe]) => probe);
       if (followed.length > 0) {
-        await this.#trace(new Round(table, followed, ingress, true), device, outcomes, own);
+        await this.#trace(new Round(table, followed, ingress, true), device, outcomes, own, signal);
       }
       await this.#tryOthers(table, order.slice(MOST_FOLLOWED), ingress, device, outcomes);
     } finally {
@@ -163,6 +163,7 @@ export class SelfTest {
     device: ProbeDevice | null,
     outcomes: Map<Probe, Outcome>,
     own: OwnRules,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     await this.#load(round);
     const reader = new TraceReader(round.table);
@@ -171,6 +172,7 @@ export class SelfTest {
     for (let times = 0; times < TRACE_TIMES; times++) {
       round.send(device, outcomes, (i) => !isTold(i));
       await pause(TRACE_MS);
+      signal?.throwIfAborted();
       if (round.probes.every((probe, i) => outcomes.has(probe) || isTold(i))) break;
     }
     await pause(TRACE_MS); // for the last lines

@@ -1,5 +1,7 @@
 // What takes longer to show of the self-test: that it follows changes by itself, that the commands tell it, and a kill in its middle.
 
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { until } from '../support/deadline.ts';
 import { API, byPath, FIREWALL, foreign, WEB } from '../support/droppers.ts';
@@ -138,4 +140,23 @@ test('hundreds of rows are tried, each by what the packets are enough for', asyn
   const closed = await rules.test();
   expect(closed.filter(({ effective }) => effective === 'no')).toHaveLength(248);
   expect(closed.filter(({ by }) => by === 'inet admin input')).toHaveLength(60);
+}, 120_000);
+
+test('without tc nothing comes in, which is told; users of this host are tried still', async () => {
+  await using net = await overlayHost();
+  await using rules = await HostRules.create(net.node);
+  const folder = join(rules.runDirectory, 'bin');
+  await mkdir(folder);
+  await writeFile(join(folder, 'tc'), '#!/bin/sh\necho no such thing >&2\nexit 2\n', { mode: 0o755 });
+  const env = { RINGFENCE_RUN_DIR: rules.runDirectory, PATH: `${folder}:${process.env['PATH']}` };
+  const links = await net.node.exec('ip', ['-brief', 'link']);
+  const { stdout } = await net.node.try(RINGFENCE, ['firewall', 'apply', await rules.file(FIREWALL)], {
+    env,
+  });
+  expect(stdout).toMatch(
+    /^not known: inbound web .*: no packet can be put in: `tc -batch -` failed: no such thing$/m,
+  );
+  expect(stdout).not.toContain('process of user');
+  expect(await net.node.exec('ip', ['-brief', 'link'])).toBe(links);
+  expect(await net.node.exec('nft', ['list', 'tables'])).toBe('table inet rf_test');
 }, 120_000);

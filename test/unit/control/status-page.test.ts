@@ -137,3 +137,26 @@ test('a key that is being changed is on the page, with whom it waits for', () =>
   ])
     expect(page).toContain(line);
 });
+
+test('paths that nobody gets through stand there with who drops them, in no markup of theirs', () => {
+  const path = { by: 'inet admin input', remedy: null };
+  const paths = [
+    { ...path, name: 'inbound api', effective: 'yes', by: null, why: null } as const,
+    { ...path, name: 'inbound web', effective: 'no', why: `dropped by ${HOSTILE}` } as const,
+    { ...path, name: 'overlay to this host', effective: 'unknown', by: null, why: 'no tunnel' } as const,
+  ];
+  const hostRules = { backend: 'nft', table: 'rf_home0', notEnforced: [], restored: 0, counters: {}, paths };
+  const { body } = renderStatusPage(
+    { ...at({}), hostRules: { ...hostRules, backend: 'nft' } },
+    new History(),
+    null,
+  );
+  expect(body).toContain('1 of 3 openings and paths');
+  expect(body).toContain('<dd class="bad">not effective: inbound web: dropped by ');
+  expect(body).toContain('<dd>not known: overlay to this host: no tunnel</dd>');
+  expect(body).not.toContain(HOSTILE);
+  const untried = { ...hostRules, backend: 'nft', paths: null } as const;
+  expect(renderStatusPage({ ...at({}), hostRules: untried }, new History(), null).body).not.toContain(
+    'effective',
+  );
+});
