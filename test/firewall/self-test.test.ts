@@ -55,19 +55,20 @@ describe('the self-test of a host', () => {
     const args = program === 'nft' ? ['-f', '-'] : ['--noflush'];
     await net.node.exec(program, args, { input });
   };
-  /** What a probe could leave behind. */
+  const flows = async (): Promise<number> =>
+    Number(await node('cat', '/proc/sys/net/netfilter/nf_conntrack_count'));
+  /** What a probe could leave behind, beside flows: those of others end meanwhile. */
   const traces = async (): Promise<string[]> => [
     await node('nft', 'list', 'tables'),
     await node('ip', '-brief', 'link'),
     await node('tc', 'qdisc'),
-    await node('cat', '/proc/sys/net/netfilter/nf_conntrack_count'),
   ];
 
   test('all passes where nobody drops, nobody hears of it, and nothing is left', async () => {
     const listener = Prober.start(net.node);
     const heard = listener.count('0.0.0.0', 5353);
-    await until(async () => (await node('ss', '-Hlun')).includes(':5353'), 5_000, 'somebody listens');
-    const before = await traces();
+    await until(async () => (await node('ss', '-Hlun')).includes(':5353'), 10_000, 'somebody listens');
+    const [before, flowsBefore] = [await traces(), await flows()];
     const paths = await rules.test();
     expect(paths.map(({ name, effective }) => `${effective} ${name}`)).toEqual([
       'yes overlay to this host',
@@ -81,11 +82,11 @@ describe('the self-test of a host', () => {
         USERS.map((user) => `yes process of user ${user} to ${to}`),
       ),
     ]);
-    expect(await traces()).toEqual(before);
+    expect([await traces(), await flows()]).toEqual([before, flowsBefore]);
     expect((await rules.status()).paths).toEqual(paths);
     // A datagram of somebody else comes after any of ours.
     await Prober.start(net.outside).knockInVain('udp', at(WAN, 1, 4), 5353);
-    await until(() => heard.received > 0, 5_000, 'the listener hears what is meant for it');
+    await until(() => heard.received > 0, 10_000, 'the listener hears what is meant for it');
     expect(heard.received).toBe(1);
   });
 
@@ -103,7 +104,7 @@ describe('the self-test of a host', () => {
         'lladdr',
         '02:00:00:00:00:05',
       );
-      const before = await traces();
+      const [before, flowsBefore] = [await traces(), await flows()];
       const [family, program] =
         version === 4 ? (['ip', 'iptables'] as const) : (['ip6', 'ip6tables'] as const);
       await load('nft', foreign(version));
@@ -139,6 +140,7 @@ describe('the self-test of a host', () => {
       expect(Object.values(again).filter((found) => found !== 'yes')).toEqual([]);
       await node('ip', 'neighbour', 'del', at(LAN, 5, version), 'dev', 'lan');
       expect(await traces()).toEqual(before);
+      expect(await flows()).toBeLessThanOrEqual(flowsBefore);
     },
   );
 
