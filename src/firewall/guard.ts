@@ -225,7 +225,12 @@ export class RulesetGuard implements AsyncDisposable {
     const isFight = this.#isFight();
     const isOpen = this.#isOpen || !isCertain;
     this.#isUnknown = false;
-    const isChanged = await this.#options.restoreTable({ mayAct: !isFight, isCertain, isOpen });
+    const change = { mayAct: !isFight, isCertain, isOpen };
+    const isChanged = await this.#options.restoreTable(change).catch((error: unknown) => {
+      this.#isUnknown = true;
+      this.#tryAgain(whoIs, FIRST_PAUSE_MS);
+      throw error;
+    });
     if (!isChanged) return;
     const who = whoIs();
     if (isFight) {
@@ -246,11 +251,16 @@ export class RulesetGuard implements AsyncDisposable {
     this.#options.log.error(
       `${who} keeps changing the ${this.#options.rules}: it is put back again in ${seconds} s. Which program is it, and why?`,
     );
+    this.#tryAgain(() => who, this.#pauseMs);
+  }
+
+  #tryAgain(whoIs: () => string, pauseMs: number): void {
+    if (this.#end.signal.aborted) return;
     this.#resting = setTimeout(() => {
       this.#resting = null;
       this.#times = [];
-      this.#do(async () => await this.#restoreTable(() => who));
-    }, this.#pauseMs);
+      this.#do(async () => await this.#restoreTable(whoIs));
+    }, pauseMs);
   }
 
   #isFight(): boolean {
