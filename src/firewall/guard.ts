@@ -202,14 +202,15 @@ export class RulesetGuard implements AsyncDisposable {
     this.#touchesProbe = false;
     this.#touchesOthers = false;
     if (isProbe) return; // which changes nothing, and would otherwise ask for the next one
-    if (this.#touchesTable && changes?.see(this.#addedChains) === 'foreign') {
+    const isOwn = this.#touchesTable && changes?.see(this.#addedChains) === 'own';
+    if (this.#touchesTable && !isOwn) {
       this.#isOpen ||= this.#deletesRules;
       this.#do(async () => await this.#restoreTable(() => who));
     }
     this.#touchesTable = false;
     this.#deletesRules = false;
     this.#addedChains = [];
-    this.#settle(who);
+    if (!isOwn) this.#settle(who); // ours is of our table alone
   }
 
   /** `whoIs` is asked once it is known that somebody was. */
