@@ -10,7 +10,10 @@ export interface Placed {
   readonly prefix: IpPrefix;
 }
 
-/** Sorted networks that do not overlap → so many groups of neighbours as a chain takes, as even as their bits allow. */
+/**
+ * Sorted networks that do not overlap, more than a chain takes → groups of neighbours, as even as their bits allow: not
+ * more than a chain takes, and none of them smaller than it has to be.
+ */
 export function split<T extends Placed>(sorted: readonly T[]): (readonly T[])[] {
   const groups: (readonly T[])[] = [sorted];
   while (groups.length < FLAT_LIMIT) {
@@ -19,7 +22,7 @@ export function split<T extends Placed>(sorted: readonly T[]): (readonly T[])[] 
       0,
     );
     const group = groups[largest] ?? [];
-    if (group.length <= 1) break;
+    if (group.length <= FLAT_LIMIT) break; // it is a chain without branches
     const bit = coverOf(group).length;
     const second = group.findIndex(({ prefix }) => bitOf(prefix.address.bytes, bit) === 1);
     groups.splice(largest, 1, group.slice(0, second), group.slice(second));

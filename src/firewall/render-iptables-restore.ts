@@ -56,22 +56,49 @@ export function tablesOf(
   return { 4: all(tables[4]), 6: all(tables[6]) };
 }
 
-/**
- * For `iptables-restore --noflush --counters`: what takes the tables from what they have of ours to what they are to have. A
- * table is one transaction: no packet meets neither or both. The empty text where there is nothing to do.
- */
-export function renderRestore(from: OwnTables, to: OwnTables): string {
-  return IPTABLES_TABLES.map((table) => renderTable(table, from[table], to[table])).join('');
+/** Names of chains that stand as they are to. */
+export type KeptChains = Readonly<Record<IptablesTableName, ReadonlySet<string>>>;
+
+/** Chains that two rulesets have alike in one version, but those that count: the counts of one name are at its first rule. */
+export function keptChains(from: IptablesTables, to: IptablesTables): KeptChains {
+  const kept = (table: IptablesTableName): Set<string> => {
+    const texts = new Map(from[table].chains.map(({ name, rules }) => [name, textOf(rules)]));
+    const same = to[table].chains.filter(
+      ({ name, rules }) =>
+        texts.get(name) === textOf(rules) && rules.every(({ counter }) => counter === null),
+    );
+    return new Set(same.map(({ name }) => name));
+  };
+  return { raw: kept('raw'), mangle: kept('mangle'), filter: kept('filter'), nat: kept('nat') };
 }
 
-function renderTable(table: IptablesTableName, from: OwnTable, to: OwnTable): string {
-  const kept = new Set(to.chains.map(({ name }) => name));
-  const gone = from.chains.map(({ name }) => name).filter((name) => !kept.has(name));
+function textOf(rules: readonly IptablesRule[]): string {
+  return rules.map(({ text }) => text).join('\n');
+}
+
+/**
+ * For `iptables-restore --noflush --counters`: what takes the tables from what they have of ours to what they are to have. A
+ * table is one transaction: no packet meets neither or both. The empty text where there is nothing to do. `kept`: chains that
+ * need not be said again.
+ */
+export function renderRestore(from: OwnTables, to: OwnTables, kept?: KeptChains): string {
+  return IPTABLES_TABLES.map((table) => renderTable(table, from[table], to[table], kept?.[table])).join('');
+}
+
+function renderTable(
+  table: IptablesTableName,
+  from: OwnTable,
+  to: OwnTable,
+  kept: ReadonlySet<string> = new Set(),
+): string {
+  const wanted = new Set(to.chains.map(({ name }) => name));
+  const gone = from.chains.map(({ name }) => name).filter((name) => !wanted.has(name));
+  const said = to.chains.filter(({ name }) => !kept.has(name));
   const lines = [
-    ...to.chains.map(({ name }) => `:${name} - [0:0]`), // which empties it, too
+    ...said.map(({ name }) => `:${name} - [0:0]`), // which empties it, too
     ...from.jumps.map(({ hook, rule }) => `-D ${hook} ${rule.text}`),
     ...gone.map((name) => `-F ${name}`),
-    ...to.chains.flatMap(({ name, rules }) => rules.map((rule) => `${counts(rule)}-A ${name} ${rule.text}`)),
+    ...said.flatMap(({ name, rules }) => rules.map((rule) => `${counts(rule)}-A ${name} ${rule.text}`)),
     // Each goes to the top, so the last of them first.
     ...to.jumps.toReversed().map(({ hook, rule }) => `${counts(rule)}-I ${hook} 1 ${rule.text}`),
     ...gone.map((name) => `-X ${name}`),
