@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import type { Commands } from './commands.ts';
 import { type NftChain, type NftRule, parseNftList } from './nft-json.ts';
+import { type ChainId, listRules } from './nft-list.ts';
 import type { Hook } from './render-openings.ts';
 
 /** Who looks after a chain. `iptables`: built by the iptables of that kind, also under UFW and Docker. */
@@ -32,9 +33,15 @@ const LIST = ['-j', '-t', 'list', 'ruleset'];
 
 /**
  * What drops on this host, apart from the table `own`. Where nft does not work, what iptables itself says has to do.
+ * `byChain`: where our own rules are those of iptables, of which a list of all takes nft seconds with thousands of peers.
  * @throws FirewallError when nft does not answer
  */
-export async function detect(commands: Commands, own: string, hasNft: boolean): Promise<HostState> {
+export async function detect(
+  commands: Commands,
+  own: string,
+  hasNft: boolean,
+  byChain = false,
+): Promise<HostState> {
   if (!hasNft) {
     const dropping = [
       ...(await detectIptables(commands, 'nft')),
@@ -42,12 +49,15 @@ export async function detect(commands: Commands, own: string, hasNft: boolean): 
     ];
     return { dropping, managers: [], blocksContainers: false };
   }
-  const { chains: all, rules } = parseNftList(await commands.run('detect', 'nft', LIST));
+  const list = byChain ? ['-j', '-t', 'list', 'chains'] : LIST;
+  const { chains: all, rules } = parseNftList(await commands.run('detect', 'nft', list));
+  const rulesOf = async (chain: ChainId): Promise<readonly NftRule[]> =>
+    byChain ? await listRules(commands, chain) : rules.filter((rule) => isOf(rule, chain));
   const chains = all.filter(({ family, table }) => !(family === 'inet' && table === own));
   const candidates = chains.filter(({ hook }) => hook === 'input' || hook === 'forward');
   const dropping: DroppingChain[] = [];
   for (const base of candidates) {
-    if (base.policy !== 'drop' && !endsInDrop(rules, base)) continue;
+    if (base.policy !== 'drop' && !(await endsInDrop(rulesOf, base))) continue;
     dropping.push({
       hook: base.hook === 'input' ? 'input' : 'forward',
       family: base.family,
@@ -84,18 +94,25 @@ function managersOf(chains: readonly NftChain[]): HostState['managers'] {
 }
 
 /** Whether the last word of a chain, or of a chain it always jumps to, is a drop or reject of everything. */
-function endsInDrop(all: readonly NftRule[], { family, table, name }: NftChain): boolean {
-  const rules = all.filter((rule) => rule.family === family && rule.table === table);
-  const isFinal = (chain: string, depth: number): boolean =>
-    depth < 8 &&
-    rules
-      .filter((rule) => rule.chain === chain)
-      .some((rule) => {
-        const verdict = unconditionalVerdict(rule);
-        if (verdict === null) return false;
-        return verdict.target === null ? verdict.drops : isFinal(verdict.target, depth + 1);
-      });
-  return isFinal(name, 0);
+async function endsInDrop(
+  rulesOf: (chain: ChainId) => Promise<readonly NftRule[]>,
+  base: ChainId,
+): Promise<boolean> {
+  const isFinal = async (chain: ChainId, depth: number): Promise<boolean> => {
+    if (depth === 8) return false;
+    for (const rule of await rulesOf(chain)) {
+      const verdict = unconditionalVerdict(rule);
+      if (verdict === null) continue;
+      const { drops, target } = verdict;
+      if (target === null ? drops : await isFinal({ ...chain, name: target }, depth + 1)) return true;
+    }
+    return false;
+  };
+  return await isFinal(base, 0);
+}
+
+function isOf(rule: NftRule, { family, table, name }: ChainId): boolean {
+  return rule.family === family && rule.table === table && rule.chain === name;
 }
 
 /** What a rule without a match does to every packet; null where it has one, or lets packets go on. */

@@ -25,12 +25,17 @@ export async function examineHost(policy: HostPolicy | null, facts: HostFacts | 
   const commands = new Commands();
   const version = await commands.try('nft', ['--version']);
   if (!version.ok) return await examineWithoutNft(commands, version, policy, facts);
-  const listed = await commands.try('nft', ['list', 'tables']);
+  const listed = await commands.try('nft', ['list', 'chains']);
   if (!listed.ok) {
     const what = `nft cannot read the rules of this host: ${listed.stderr.split('\n')[0]}`;
     return [{ kind: 'problem', what, remedy: 'run as root, or with CAP_NET_ADMIN' }];
   }
-  const state = await detect(commands, policy === null ? '' : tableName(policy.network), true);
+  const state = await detect(
+    commands,
+    policy === null ? '' : tableName(policy.network),
+    true,
+    policy?.backend.startsWith('iptables'),
+  );
   return [
     ...(await closedChains(commands, state, policy, facts)),
     ...managers(state, facts),

@@ -152,8 +152,10 @@ export class HostFirewall {
     const hasNft = await worksNft(commands);
     // Without any program that works nothing can be said to be gone.
     if (!hasNft) await chooseBackend(commands, { backend: 'iptables', network });
-    await new Openings(commands, network, hasNft).remove();
-    for (const rules of await presentRulesets(commands, network, runDirectory)) await rules.remove();
+    const present = await presentRulesets(commands, network, runDirectory);
+    const byChain = present.some(({ kind }) => kind !== 'nft');
+    await new Openings(commands, network, hasNft, byChain).remove();
+    for (const rules of present) await rules.remove();
     if (hasNft) await new SelfTest(commands, network).clean(true);
     await new HostState(commands, runDirectory, network).restore();
   }
@@ -310,7 +312,7 @@ export class HostFirewall {
     } else this.#hasNft = true;
     if (former?.kind !== kind) {
       this.#rules = rules;
-      this.#openings = new Openings(this.#commands, network, this.#hasNft);
+      this.#openings = new Openings(this.#commands, network, this.#hasNft, kind !== 'nft');
     }
     this.#hasLeftovers = true;
     this.#chosen = backend;
@@ -318,7 +320,8 @@ export class HostFirewall {
   }
 
   async #detect(): Promise<Detected> {
-    return await detect(this.#commands, tableName(this.#policy.network), this.#hasNft);
+    const byChain = this.#rules.kind !== 'nft';
+    return await detect(this.#commands, tableName(this.#policy.network), this.#hasNft, byChain);
   }
 
   /** What other programs have left of this network goes once these rules are in force: there is no moment without. */

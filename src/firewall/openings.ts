@@ -7,6 +7,7 @@ import type { Commands } from './commands.ts';
 import type { DroppingChain, Manager } from './detect.ts';
 import { VERSIONS, type Version } from './facts.ts';
 import { type NftRule, parseNftList } from './nft-json.ts';
+import { listChains, listRules } from './nft-list.ts';
 import { ruleComment } from './render-nft.ts';
 import { type Hook, type Opening, renderIptablesOpening, renderNftOpening } from './render-openings.ts';
 
@@ -26,12 +27,17 @@ export class Openings {
   readonly #commands: Commands;
   readonly #network: string;
   readonly #hasNft: boolean;
+  readonly #byChain: boolean;
 
-  /** `hasNft`: whether nft works; without it there are the chains of iptables only. */
-  constructor(commands: Commands, network: string, hasNft: boolean) {
+  /**
+   * `hasNft`: whether nft works; without it there are the chains of iptables only. `byChain`: where our own rules are those
+   * of iptables, of which a list of all takes nft seconds with thousands of peers.
+   */
+  constructor(commands: Commands, network: string, hasNft: boolean, byChain = false) {
     this.#commands = commands;
     this.#network = network;
     this.#hasNft = hasNft;
+    this.#byChain = byChain;
   }
 
   /** Lets `openings` pass in each chain that drops. What fails is a result: the others go on. */
@@ -108,8 +114,18 @@ export class Openings {
   async #ownNftRules(): Promise<NftRule[]> {
     if (!this.#hasNft) return [];
     const mark = `${ruleComment(this.#network)}:`;
-    const { stdout } = await this.#commands.try('nft', ['-j', '-t', 'list', 'ruleset']);
-    return parseNftList(stdout).rules.filter(({ comment }) => comment?.startsWith(mark) === true);
+    const rules = this.#byChain ? await this.#rulesOfBases() : await this.#allRules();
+    return rules.filter(({ comment }) => comment?.startsWith(mark) === true);
+  }
+
+  async #allRules(): Promise<readonly NftRule[]> {
+    return parseNftList((await this.#commands.try('nft', ['-j', '-t', 'list', 'ruleset'])).stdout).rules;
+  }
+
+  async #rulesOfBases(): Promise<readonly NftRule[]> {
+    const chains = await listChains(this.#commands);
+    const bases = chains.filter(({ hook }) => hook === 'input' || hook === 'forward');
+    return (await Promise.all(bases.map(async (base) => await listRules(this.#commands, base)))).flat();
   }
 
   /** Old rules out and new ones in, in one transaction; a chain that has them already stays as it is. */
@@ -196,8 +212,8 @@ export class Openings {
   async #hasFilter(flavour: Flavour, version: Version): Promise<boolean> {
     if (flavour === 'nft' && !this.#hasNft) return true; // iptables-nft makes no table to list it
     if (flavour === 'nft') {
-      const { stdout } = await this.#commands.try('nft', ['list', 'tables']);
-      return stdout.split('\n').includes(`table ${familyOf(version)} filter`);
+      const chains = await listChains(this.#commands, familyOf(version));
+      return chains.some(({ table }) => table === 'filter');
     }
     const file = version === 4 ? '/proc/net/ip_tables_names' : '/proc/net/ip6_tables_names';
     const { stdout } = await this.#commands.try('cat', [file]);

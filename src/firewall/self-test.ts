@@ -9,6 +9,7 @@ import type { HostPolicy } from '../policy/host.ts';
 import type { Commands } from './commands.ts';
 import type { HostFacts } from './facts.ts';
 import { parseNftList } from './nft-json.ts';
+import { listChains } from './nft-list.ts';
 import { ProbeDevice } from './probe-device.ts';
 import { encodeProbe } from './probe-packet.ts';
 import { type PlannedPath, type Probe, planProbes } from './probe-plan.ts';
@@ -68,9 +69,8 @@ export class SelfTest {
   /** Takes out what a process left behind that was killed; `all`: also that of one that lives. */
   async clean(all: boolean): Promise<void> {
     const prefix = probeTable(this.#network, '');
-    const { stdout } = await this.#commands.try('nft', ['list', 'tables', 'inet']);
-    for (const line of stdout.split('\n')) {
-      const [, name = ''] = /^table inet (\S+)$/.exec(line) ?? [];
+    const tables = (await listChains(this.#commands, 'inet')).map(({ table }) => table);
+    for (const name of new Set(tables)) {
       if (!name.startsWith(prefix)) continue;
       const pid = Number(name.slice(prefix.length));
       if (all || pid === process.pid || !isAlive(pid)) await this.#remove(name);

@@ -155,7 +155,7 @@ export class NftTable {
   }
 
   async isThere(): Promise<boolean> {
-    return (await this.#list()) !== null;
+    return (await this.#commands.try('nft', ['-t', 'list', 'table', 'inet', this.name])).ok;
   }
 
   /** The host's own listing; null where there is no such table. */

@@ -57,6 +57,7 @@ export function iptablesCases(backend: 'iptables-nft' | 'iptables-legacy'): void
     let before = '';
 
     const section = {
+      host: { mirror: 'on' },
       process: [
         { only: { uid: [0, 1] }, to: ['127.0.0.1:2822', '[::1]:2822'] },
         { only: { uid: [0] }, to_dns: 'nats.example.org:4222' },
@@ -103,6 +104,7 @@ export function iptablesCases(backend: 'iptables-nft' | 'iptables-legacy'): void
         [backend, '-t', 'raw', '-I', 'RF-test-LEAK', '-j', 'RETURN'],
         [backend, '-t', 'raw', '-I', 'PREROUTING', '-j', 'ACCEPT'], // above ours
         [backend.replace('ip', 'ip6'), '-t', 'mangle', '-F', 'POSTROUTING'],
+        [backend, '-t', 'mangle', '-F', 'RF-test-POLI'],
       ];
       for (const [i, [program = '', ...args]] of attacks.entries()) {
         await net.node.exec(program, args);

@@ -3,6 +3,13 @@
 
 import { expect, test } from 'vitest';
 import type { NodeConfig } from '../../../src/config/schema.ts';
+import { type IptablesRuleset, renderIptables } from '../../../src/firewall/render-iptables.ts';
+import {
+  keptChains,
+  type OwnTables,
+  renderRestore,
+  tablesOf,
+} from '../../../src/firewall/render-iptables-restore.ts';
 import { renderMirror } from '../../../src/firewall/render-mirror.ts';
 import { markOf, type Ruleset, renderChange, renderScript } from '../../../src/firewall/ruleset.ts';
 import { renderRules } from '../../../src/firewall/shown.ts';
@@ -54,6 +61,38 @@ test('the same as chains, by the names of what they say', async () => {
   if (policy === null || policy === undefined) throw new Error('there are rules of the host');
   const facts = { ...hostFacts(config), connected: [], local: [] };
   await expect(renderRules(policy, facts, 'iptables')).toMatchFileSnapshot('golden/mirror.iptables');
+});
+
+test('a row of one peer changes the chains on the way to it, and no others', () => {
+  const denied = BOB.replace('to: 10.9.0.2,', 'to: 10.9.0.22,');
+  const [from, to] = [
+    [ALICE, BOB],
+    [ALICE, denied],
+  ].map((peers) => {
+    const config = configOf(...peers);
+    const policy = config.firewall?.host;
+    if (policy === null || policy === undefined) throw new Error('there are rules of the host');
+    return renderIptables(policy, { ...hostFacts(config), connected: [], local: [] });
+  }) as [IptablesRuleset, IptablesRuleset];
+  const kept = keptChains(from.tables[4], to.tables[4]);
+  const all = to.tables[4].mangle.chains.map(({ name }) => name.replace(`RF-${to.network}-`, ''));
+  const said = all.filter((name) => !kept.mangle.has(`RF-${to.network}-${name}`));
+  // Those that a packet comes to first, the one for translated answers, which has another name now, and those that count.
+  expect(said.filter((name) => !name.startsWith('p')).toSorted()).toEqual(
+    ['LEAKO', 'POLD', 'POLH', 'POLI', 'POLIB', 'POLOB'].toSorted(),
+  );
+  expect(said.filter((name) => name.startsWith('p')).length).toBeLessThan(3);
+  expect(all.length).toBeGreaterThan(25);
+  const [before, after] = [from, to].map((one) => tablesOf(one, 'rf:test:0', new Map())[4]) as [
+    OwnTables,
+    OwnTables,
+  ];
+  const text = renderRestore(before, after, kept);
+  expect(text).toContain(
+    `-A RF-${to.network}-POLI -s 10.9.0.3 -p tcp --dport 80:81 -d 10.9.0.22 -j RETURN\n`,
+  );
+  expect(text).not.toContain(`RF-${to.network}-MSS - `);
+  expect(text.length).toBeLessThan(renderRestore(before, after).length / 2);
 });
 
 test('a peer more, or less, is a few elements', () => {
