@@ -24,6 +24,8 @@ export class ProbeDevice implements Disposable {
     const device = new ProbeDevice(fd);
     try {
       disableIp6(name);
+      // No address of its own: it would be news of this host's network, upon which all is tried again. Refused without IPv6.
+      await commands.try('ip', ['link', 'set', name, 'addrgenmode', 'none']);
       await commands.run('test', 'ip', ['link', 'set', name, 'up']);
       const filters = ingress.flatMap((to, i) => [
         filter(name, 'ip', 2 * i + 1, `match u16 ${i + 1} 0xffff at 4`, to),
@@ -56,11 +58,11 @@ function filter(device: string, protocol: string, priority: number, match: strin
   return `filter add dev ${device} parent ffff: protocol ${protocol} prio ${priority} u32 ${match} action mirred ingress redirect dev ${to}`;
 }
 
-/** It is to say nothing by itself: neither router solicitations nor group memberships. A kernel without IPv6 has no such file. */
+/** Neither router solicitations nor group memberships. A kernel without IPv6 has no such file, a container may not write it. */
 function disableIp6(name: string): void {
   try {
     writeFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
   } catch {
-    // then it says them to nobody
+    // Then they are said to nobody.
   }
 }

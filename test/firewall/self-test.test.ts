@@ -45,6 +45,7 @@ describe('the self-test of a host', () => {
   });
 
   afterAll(async () => {
+    await rules.stop();
     await rules[Symbol.asyncDispose]();
     await net[Symbol.asyncDispose]();
   });

@@ -101,6 +101,7 @@ test.each(['nft', 'iptables-nft', 'iptables-legacy'] as const)(
     const by = `no: ip mangle POSTROUTING${kind === 'iptables-legacy' ? ' (iptables-legacy)' : ''}`;
     expect([dropped['overlay out by lan'], dropped['published svc/web4 tcp/80 IPv4']]).toEqual([by, by]);
     expect(dropped['published svc/web6 tcp/80 IPv6']).toBe('yes');
+    await rules.stop();
   },
   120_000,
 );
@@ -159,4 +160,24 @@ test('without tc nothing comes in, which is told; users of this host are tried s
   expect(stdout).not.toContain('process of user');
   expect(await net.node.exec('ip', ['-brief', 'link'])).toBe(links);
   expect(await net.node.exec('nft', ['list', 'tables'])).toBe('table inet rf_test');
+}, 120_000);
+
+test('CAP_NET_ADMIN alone, as a service has it, is enough for all but users of this host', async () => {
+  await using net = await overlayHost();
+  await using rules = await HostRules.create(net.node);
+  await rules.start(FIREWALL);
+  const only = ['--bounding-set', '--inh-caps', '--ambient-caps'].map((set) => `${set}=-all,+net_admin`);
+  const { stdout } = await net.node.try('setpriv', [
+    ...only,
+    RINGFENCE,
+    'doctor',
+    await rules.file(FIREWALL),
+  ]);
+  const found = stdout.split('\n').filter((line) => /not (?:known|effective)/.test(line));
+  expect(found.filter((line) => !line.includes('process of user'))).toEqual([]);
+  expect(found).toContainEqual(
+    expect.stringMatching(
+      /^note: not known: process of user 0 to .*: cannot send a packet as user 0: .*EPERM/,
+    ),
+  );
 }, 120_000);
