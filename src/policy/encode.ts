@@ -183,6 +183,8 @@ export class PolicyEncoder {
   #denial: CompiledPolicy['denial'] = 'drop';
   /** Records of prefixes that belong to no part. */
   #notInternet = new Uint8Array();
+  /** What those of the internet were written from: the same list again needs no second look. */
+  #notInternetOf: readonly IpPrefix[] = [];
   #own = new Uint8Array();
   #services: string | null = null;
 
@@ -208,9 +210,12 @@ export class PolicyEncoder {
       this.#services = policy.services;
       add(this.#servicesRecord());
     }
-    const notInternet = prefixes(KIND.notInternet, policy.notInternet);
-    if (!isSame(notInternet, this.#notInternet)) add(notInternet);
-    this.#notInternet = notInternet;
+    if (policy.notInternet !== this.#notInternetOf) {
+      const notInternet = prefixes(KIND.notInternet, policy.notInternet);
+      if (!isSame(notInternet, this.#notInternet)) add(notInternet);
+      this.#notInternet = notInternet;
+      this.#notInternetOf = policy.notInternet;
+    }
     this.#forgetRules(policy);
     return joined(pieces);
   }

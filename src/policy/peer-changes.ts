@@ -29,9 +29,12 @@ class Comparison {
   constructor(former: Policy, policy: Policy) {
     this.#former = new Map(former.peers.map((peer) => [peer.name, peer]));
     this.#peers = new Map(policy.peers.map((peer) => [peer.name, peer]));
-    for (const { name, addresses } of policy.peers) {
-      const old = this.#former.get(name);
-      if (old === undefined || !isSameList(old.addresses, addresses, isSameAddress)) this.#moved.add(name);
+    for (const peer of policy.peers) {
+      const old = this.#former.get(peer.name);
+      if (old === peer) continue; // of thousands, most
+      if (old === undefined || !isSameList(old.addresses, peer.addresses, isSameAddress)) {
+        this.#moved.add(peer.name);
+      }
     }
   }
 
