@@ -2,6 +2,7 @@
 // on its sockets. What it made goes with it, in reverse order, also when a start fails half way.
 
 import { resolve } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { renderInterface } from '../address/prefix.ts';
 import { type ConfigChange, diffConfigs } from '../config/diff.ts';
 import { renderPublicKey } from '../config/key.ts';
@@ -174,11 +175,13 @@ export class Node implements ControlTarget {
     const device = this.#started();
     const from = this.#config;
     const to = loadConfig(this.#file, from);
+    await setImmediate(); // of thousands of peers this takes a while, and so does the rest: who asks something has a turn
     const secrets = loadSecrets(to);
     try {
       const changes = this.#changesTo(to, secrets);
       refuseRestart(changes, to);
       const change = changeBetween(from, to, secrets);
+      await setImmediate();
       await changeWhole(this.#parts, from, to, async () => {
         try {
           await device.change(change);
