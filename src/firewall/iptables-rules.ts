@@ -15,12 +15,13 @@ import { MadeTables } from './made-tables.ts';
 import { parseNftList } from './nft-json.ts';
 import { chainPrefix, IPTABLES_TABLES, type IptablesRuleset, renderIptables } from './render-iptables.ts';
 import {
-  type KeptChains,
-  keptChains,
+  chainKey,
   NO_TABLES,
   type OwnTables,
   renderRestore,
+  sameChains,
   tablesOf,
+  withoutChains,
 } from './render-iptables-restore.ts';
 import { ruleComment } from './render-nft.ts';
 import { FAMILY } from './render-nft-parts.ts';
@@ -30,7 +31,11 @@ import type { Replacement } from './table.ts';
 /** iptables waits so long for another program that holds its lock; it is ended after 8 s. */
 export const LOCK_SECONDS = 5;
 
-type Saved = Readonly<Record<Version, ReadonlyMap<string, SavedTable>>>;
+/** What was listed: all tables, and what of them is ours. */
+interface Saved {
+  readonly tables: Readonly<Record<Version, ReadonlyMap<string, SavedTable>>>;
+  readonly own: Readonly<Record<Version, OwnTables>>;
+}
 
 export class IptablesRules implements HostRuleset {
   readonly kind: `iptables-${Flavour}`;
@@ -63,7 +68,7 @@ export class IptablesRules implements HostRuleset {
   async apply(policy: HostPolicy, facts: HostFacts): Promise<Replacement> {
     const ruleset = renderIptables(policy, facts);
     const saved = await this.#save('detect');
-    const there = this.#own(saved);
+    const there = saved.own;
     const wanted = tablesOf(ruleset, rulesetComment(ruleset), new Map());
     if (VERSIONS.every((version) => isSame(there[version], wanted[version])) && this.#areFirst(saved)) {
       this.#ruleset = ruleset;
@@ -93,7 +98,7 @@ export class IptablesRules implements HostRuleset {
   }
 
   async isThere(): Promise<boolean> {
-    const own = this.#own(await this.#save('detect'));
+    const { own } = await this.#save('detect');
     return VERSIONS.some((version) => isAnything(own[version]));
   }
 
@@ -103,16 +108,16 @@ export class IptablesRules implements HostRuleset {
   }
 
   async snapshot(): Promise<() => Promise<void>> {
-    const before = this.#own(await this.#save('detect'));
+    const { own: before } = await this.#save('detect');
     return async () => {
-      const now = this.#own(await this.#save('apply'));
+      const { own: now } = await this.#save('apply');
       for (const version of VERSIONS) await this.#restore('apply', version, now[version], before[version]);
     };
   }
 
   /** Where both kinds are missing, nothing of ours is there. */
   async remove(): Promise<void> {
-    const own = this.#own(await this.#save('remove'));
+    const { own } = await this.#save('remove');
     for (const version of VERSIONS) await this.#restore('remove', version, own[version], NO_TABLES);
     await this.#removeMade();
     this.#totals = new Map();
@@ -121,16 +126,15 @@ export class IptablesRules implements HostRuleset {
 
   /** Both versions, or none: what is committed when one fails is taken back. */
   async #replace(ruleset: IptablesRuleset, saved: Saved): Promise<void> {
-    const before = this.#own(saved);
-    const wanted = tablesOf(ruleset, rulesetComment(ruleset), this.#totals);
-    const former = this.#digest !== null && this.#digestOf(saved) === this.#digest ? this.#ruleset : null;
-    await this.#noteMade(saved);
+    const before = saved.own;
+    const kept = this.#keptChains(ruleset, saved);
+    const totals = this.#uncounted(before, kept);
+    const wanted = tablesOf(ruleset, rulesetComment(ruleset), totals, kept);
+    if (!VERSIONS.every((version) => areHooked(before[version], wanted[version])))
+      await this.#noteMade(saved);
     try {
       for (const version of VERSIONS) {
-        // Of what stands as we left it only what differs is said: two thousand chains take iptables-nft seconds.
-        const kept =
-          former === null ? undefined : keptChains(former.tables[version], ruleset.tables[version]);
-        await this.#restore('apply', version, before[version], wanted[version], kept);
+        await this.#restore('apply', version, withoutChains(version, before[version], kept), wanted[version]);
       }
     } catch (error) {
       throw await this.#takeBack(before, error);
@@ -139,11 +143,47 @@ export class IptablesRules implements HostRuleset {
     this.#remember(await this.#save('detect'));
   }
 
+  /**
+   * What stands as it should needs not be loaded again: of thousands of addresses, all. Only if all is as we left it, and as far
+   * as what others have counted has a place elsewhere.
+   */
+  #keptChains(ruleset: IptablesRuleset, saved: Saved): ReadonlySet<string> {
+    if (this.#ruleset === null || this.#digest !== this.#digestOf(saved)) return new Set();
+    const kept = sameChains(this.#ruleset, ruleset);
+    const places = Map.groupBy(countedChains(ruleset), ({ counter }) => counter);
+    for (const [name, { packets, bytes }] of this.#uncounted(saved.own, kept)) {
+      const all = places.get(name) ?? [];
+      // ip6tables-nft-restore takes no counts, so they go to IPv4 where that has the counter, too.
+      const ipv4 = all.filter(({ version }) => version === 4);
+      const chains = ipv4.length > 0 ? ipv4 : all;
+      if ((packets > 0n || bytes > 0n) && chains.every(({ key }) => kept.has(key)))
+        kept.delete(chains[0]?.key ?? '');
+    }
+    return kept;
+  }
+
+  /** The totals of what is loaded anew: chains that are kept go on from what their rules have counted. */
+  #uncounted(
+    before: Readonly<Record<Version, OwnTables>>,
+    kept: ReadonlySet<string>,
+  ): ReadonlyMap<string, Total> {
+    if (kept.size === 0) return this.#totals;
+    const counted = countersOf(before, (key) => kept.has(key));
+    const rest = [...this.#totals].map(([name, total]): [string, Total] => {
+      const { packets = 0n, bytes = 0n } = counted.get(name) ?? {};
+      return [
+        name,
+        { packets: atLeastZero(total.packets - packets), bytes: atLeastZero(total.bytes - bytes) },
+      ];
+    });
+    return new Map(rest);
+  }
+
   /** Returns the error with whether what was there before is there again. */
   async #takeBack(before: Readonly<Record<Version, OwnTables>>, error: unknown): Promise<unknown> {
     let restored = true;
     try {
-      const now = this.#own(await this.#save('apply'));
+      const { own: now } = await this.#save('apply');
       for (const version of VERSIONS) await this.#restore('apply', version, now[version], before[version]);
       if (!VERSIONS.some((version) => isAnything(before[version]))) await this.#removeMade();
     } catch {
@@ -161,25 +201,15 @@ export class IptablesRules implements HostRuleset {
     );
   }
 
-  async #restore(
-    phase: 'apply' | 'remove',
-    version: Version,
-    from: OwnTables,
-    to: OwnTables,
-    kept?: KeptChains,
-  ): Promise<void> {
-    const text = withoutGoneInIptables(renderRestore(from, to, kept));
+  async #restore(phase: 'apply' | 'remove', version: Version, from: OwnTables, to: OwnTables): Promise<void> {
+    const text = withoutGoneInIptables(renderRestore(from, to));
     if (text === '' || !isThereVersion(version)) return;
     const args = ['--noflush', '--counters', '-w', `${LOCK_SECONDS}`];
     await this.#commands.run(phase, this.#program(version, 'restore'), args, text);
   }
 
-  #own(saved: Saved): Record<Version, OwnTables> {
-    return { 4: ownTables(saved[4], this.#network), 6: ownTables(saved[6], this.#network) };
-  }
-
   #areFirst(saved: Saved): boolean {
-    return VERSIONS.every((version) => areJumpsFirst(saved[version], this.#network));
+    return VERSIONS.every((version) => areJumpsFirst(saved.tables[version], this.#network));
   }
 
   #remember(saved: Saved): void {
@@ -188,7 +218,7 @@ export class IptablesRules implements HostRuleset {
 
   /** Of our chains and of our jumps, and of whether these are where they belong. */
   #digestOf(saved: Saved): string {
-    const own = this.#own(saved);
+    const { own } = saved;
     const texts = VERSIONS.map((version) =>
       IPTABLES_TABLES.map((table) => {
         const { chains, jumps } = own[version][table];
@@ -200,25 +230,15 @@ export class IptablesRules implements HostRuleset {
     return createHash('sha256').update(digested).digest('hex');
   }
 
-  /** Rules of one counter add up, in both versions. */
   #count(saved: Saved): void {
-    const counted = new Map<string, Total>();
-    const own = this.#own(saved);
-    const rules = VERSIONS.flatMap((version) => IPTABLES_TABLES.map((table) => own[version][table]))
-      .flatMap(({ chains }) => chains)
-      .flatMap(({ rules: all }) => all);
-    for (const { text, packets, bytes } of rules) {
-      const [, name] = /--comment "?(rf_[^" ]+)"?/.exec(text) ?? [];
-      if (name === undefined) continue;
-      const sum = counted.get(name) ?? { packets: 0n, bytes: 0n };
-      counted.set(name, { packets: sum.packets + packets, bytes: sum.bytes + bytes });
-    }
-    for (const [name, total] of counted) this.#totals.set(name, total);
+    for (const [name, total] of countersOf(saved.own, () => true)) this.#totals.set(name, total);
   }
 
   async #save(phase: 'detect' | 'apply' | 'remove'): Promise<Saved> {
     const [v4, v6] = await Promise.all(VERSIONS.map(async (version) => await this.#listing(phase, version)));
-    return { 4: parseSave(v4 ?? ''), 6: parseSave(v6 ?? '') };
+    const tables = { 4: parseSave(v4 ?? ''), 6: parseSave(v6 ?? '') };
+    const own = (version: Version): OwnTables => ownTables(tables[version], this.#network);
+    return { tables, own: { 4: own(4), 6: own(6) } };
   }
 
   async #listing(phase: 'detect' | 'apply' | 'remove', version: Version): Promise<string> {
@@ -240,7 +260,7 @@ export class IptablesRules implements HostRuleset {
     const there = parseNftList(stdout).chains.map(({ family, table, name }) => `${family} ${table} ${name}`);
     const missing = VERSIONS.flatMap((version) =>
       IPTABLES_TABLES.flatMap((table) => {
-        if (!saved[version].has(table)) return [`${version} ${table}`];
+        if (!saved.tables[version].has(table)) return [`${version} ${table}`];
         const chains = HOOKS.map((hook) => `${table} ${hook}`);
         return ok
           ? chains
@@ -257,7 +277,7 @@ export class IptablesRules implements HostRuleset {
     if (this.#flavour === 'legacy') return;
     const saved = await this.#save('remove');
     for (const { version, table, chain } of this.#made.list()) {
-      const there = saved[version].get(table);
+      const there = saved.tables[version].get(table);
       if (there === undefined) continue;
       const family = FAMILY[version];
       if (chain !== null) {
@@ -276,6 +296,55 @@ export class IptablesRules implements HostRuleset {
 
 /** The chains of the kernel that any of ours is jumped to from. */
 const HOOKS = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'] as const;
+
+/** Rules of one counter add up, in both versions. */
+function countersOf(
+  own: Readonly<Record<Version, OwnTables>>,
+  isMeant: (chain: string) => boolean,
+): Map<string, Total> {
+  const counted = new Map<string, Total>();
+  const rules = VERSIONS.flatMap((version) =>
+    IPTABLES_TABLES.flatMap((table) =>
+      own[version][table].chains.filter(({ name }) => isMeant(chainKey(version, table, name))),
+    ),
+  ).flatMap(({ rules: all }) => all);
+  for (const { text, packets, bytes } of rules) {
+    const [, name] = /--comment "?(rf_[^" ]+)"?/.exec(text) ?? [];
+    if (name === undefined) continue;
+    const sum = counted.get(name) ?? { packets: 0n, bytes: 0n };
+    counted.set(name, { packets: sum.packets + packets, bytes: sum.bytes + bytes });
+  }
+  return counted;
+}
+
+interface CountedChain {
+  readonly version: Version;
+  readonly key: string;
+  readonly counter: string;
+}
+
+/** Each chain with the counters of its rules. */
+function countedChains({ tables }: IptablesRuleset): CountedChain[] {
+  return VERSIONS.flatMap((version) =>
+    IPTABLES_TABLES.flatMap((table) =>
+      tables[version][table].chains.flatMap(({ name, rules }) => {
+        const counters = new Set(rules.flatMap(({ counter }) => counter ?? []));
+        return [...counters].map((counter) => ({ version, key: chainKey(version, table, name), counter }));
+      }),
+    ),
+  );
+}
+
+function atLeastZero(count: bigint): bigint {
+  return count < 0n ? 0n : count;
+}
+
+/** Whether we have been at each of the kernel's chains that we go to: then it is there, and who made it is noted. */
+function areHooked(there: OwnTables, wanted: OwnTables): boolean {
+  return IPTABLES_TABLES.every((table) =>
+    wanted[table].jumps.every(({ hook }) => there[table].jumps.some((jump) => jump.hook === hook)),
+  );
+}
 
 /** A host without IPv6 has nothing to guard there. */
 function isThereVersion(version: Version): boolean {

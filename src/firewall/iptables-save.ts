@@ -29,7 +29,10 @@ export function parseSave(text: string): Map<string, SavedTable> {
       continue;
     }
     const [, chain, policy] = /^:(\S+) (\S+)/.exec(line) ?? [];
-    if (chain !== undefined && policy !== undefined) table?.chains.set(chain, policy);
+    if (chain !== undefined && policy !== undefined) {
+      table?.chains.set(chain, policy);
+      continue;
+    }
     const rule = /^(?:\[(\d+):(\d+)\] )?-A (\S+) (.*)$/.exec(line);
     if (rule === null) continue;
     const [, packets = '0', bytes = '0', within = '', rest = ''] = rule;
@@ -66,7 +69,7 @@ export function areJumpsFirst(tables: ReadonlyMap<string, SavedTable>, network: 
   return IPTABLES_TABLES.every((name) => {
     const rules = tables.get(name)?.rules ?? [];
     const ours = (rule: SavedRule): boolean =>
-      isOwn(network, targetOf(rule.text)) && !isOwn(network, rule.chain);
+      !isOwn(network, rule.chain) && isOwn(network, targetOf(rule.text));
     const chains = new Set(rules.filter(ours).map(({ chain }) => chain));
     return [...chains].every((chain) => {
       const within = rules.filter((rule) => rule.chain === chain);

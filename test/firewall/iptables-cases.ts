@@ -123,6 +123,32 @@ export function iptablesCases(backend: 'iptables-nft' | 'iptables-legacy'): void
       await rules.process.line(new RegExp(`${who} changed the set of chains RF-test \\(iptables`), 5_000);
     });
 
+    test('a change of some chains leaves others, and what was counted', async () => {
+      const counted = async () => Number((await rules.status()).counters['rf_process']);
+      const rows = (...to: readonly string[]) => ({ ...section, process: [{ only: { uid: [0, 1] }, to }] });
+      // Ports that no connection of before still tries.
+      const server = Prober.start(net.node);
+      for (const address of ['127.0.0.1', '::1']) await server.listen('tcp', address, 2824);
+      await rules.update(rows('127.0.0.1:2824', '[::1]:2824'));
+      for (const address of ['127.0.0.1', '::1']) {
+        expect(await nobody.knock('tcp', address, 2824)).toEqual(REFUSED);
+      }
+      const before = await counted();
+      // The chain of IPv4 stays, that of IPv6 is another; then there is none of IPv6; then it is back.
+      await rules.update(rows('127.0.0.1:2824', '[::1]:2825'));
+      expect(await counted()).toBe(before);
+      expect(await nobody.knock('tcp', '127.0.0.1', 2824)).toEqual(REFUSED);
+      expect(await nobody.knock('tcp', '::1', 2824)).toMatchObject({ by: 'node' });
+      const refused = await counted();
+      expect(refused).toBeGreaterThan(before);
+      await rules.update(rows('127.0.0.1:2824'));
+      expect(await counted()).toBe(refused);
+      await rules.update(rows('127.0.0.1:2824', '[::1]:2824'));
+      expect(await nobody.knock('tcp', '::1', 2824)).toEqual(REFUSED);
+      expect(await counted()).toBeGreaterThan(refused);
+      await rules.update(section);
+    });
+
     test.skipIf(backend === 'iptables-nft')(
       'who has the lock of iptables is told while it is waited for',
       async () => {
