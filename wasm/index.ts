@@ -1,11 +1,36 @@
-// The core as TypeScript sees it: instantiate, control calls, counts in and counts out. One file holds the whole
-// wasm surface; its twin is core/src/lib.rs, and the layout of the columns is in docs/architecture.md.
+// The core as TypeScript sees it: instantiate, control calls, counts in and counts out. Its exports are in core-exports.ts, what
+// the filter reports in filter-rows.ts; the layout of the columns is in docs/architecture.md.
 // Nothing here touches a packet: the columns are read and written by whoever does the system calls.
 
+import { ABI_VERSION, checkAnswer, type Exports } from './core-exports.ts';
 import { readCore } from './core-file.ts';
+import {
+  ALL_METERS,
+  DROP_ROWS,
+  type FilterDrops,
+  type FilterLogEntry,
+  type FilterMeter,
+  type FilterStatus,
+  type Judgement,
+  LOG_ENTRY_BYTES,
+  readDrops,
+  readFilterStatus,
+  readJudgement,
+  readLogEntry,
+  readMeters,
+} from './filter-rows.ts';
 import { HostCalls } from './host-calls.ts';
 
+export { CoreRefusal } from './core-exports.ts';
 export { readCore } from './core-file.ts';
+export type {
+  FilterDrops,
+  FilterLogEntry,
+  FilterMeter,
+  FilterStatus,
+  Judgement,
+  Tally,
+} from './filter-rows.ts';
 
 /** What does the handshakes in the core. Twin: core/Cargo.toml. */
 export const BORINGTUN_VERSION = '0.7.1';
@@ -82,80 +107,6 @@ export type Load = (typeof LOADS)[number];
 /** In the order of `Load` in core/src/waiting.rs. */
 const LOADS = ['nobody', 'busy-sources', 'everyone'] as const;
 
-/** What the packet filter holds, and how full it is. */
-export interface FilterStatus {
-  /** false: there is no policy, and everything passes. */
-  readonly isOn: boolean;
-  /** Counts the changes of the policy. */
-  readonly generation: number;
-  readonly rules: number;
-  readonly flows: number;
-  readonly mostFlows: number;
-  /** Flows that gave way to new ones before their time. */
-  readonly evicted: bigint;
-}
-
-/** What one rule has denied one peer. Rules and stages are the host's numbers: see core/src/filter/decode.rs. */
-export interface FilterDrops {
-  readonly peer: number;
-  /** 0 = none: nothing allowed it. */
-  readonly rule: number;
-  readonly stage: number;
-  readonly packets: bigint;
-  readonly bytes: bigint;
-}
-
-/** What was counted in one direction. Bytes are those of IP packets inside the tunnel. */
-export interface Tally {
-  readonly bytes: bigint;
-  readonly packets: bigint;
-  /** Opened in this direction. */
-  readonly flows: bigint;
-}
-
-/** What was counted of one peer, since it was added, or of one service. */
-export interface FilterMeter {
-  /** The peer, or the rule that the service is. */
-  readonly id: number;
-  /** From the peer; to the service. */
-  readonly up: Tally;
-  /** To the peer; from the service. */
-  readonly down: Tally;
-}
-
-/** A packet that was logged: dropped, or of a peer that is followed. */
-export interface FilterLogEntry {
-  /** On the clock of {@link Core.setTime}. */
-  readonly timeMs: number;
-  readonly leg: 'in' | 'out';
-  readonly peer: number;
-  readonly isAllowed: boolean;
-  /** What the policy decided; absent where the packet itself was at fault. */
-  readonly stage?: number;
-  /** 0 = none. */
-  readonly rule: number;
-  /** Why, where it was not the policy: a name of {@link Core.drops}. */
-  readonly reason?: string;
-  readonly protocol: number;
-  /** 4 or 16 bytes; empty where no packet could be read. */
-  readonly source: Uint8Array;
-  readonly destination: Uint8Array;
-  readonly sourcePort: number;
-  /** Or the ICMP type. */
-  readonly port: number;
-  /** Whether it is a piece of a datagram that is not the first, and so has no ports. */
-  readonly isLaterPiece: boolean;
-  readonly lengthBytes: number;
-  /** Packets dropped before it that were not logged. */
-  readonly skipped: number;
-}
-
-/** What the filter says to a packet. */
-export type Judgement =
-  | { readonly isAllowed: boolean; readonly stage: number; readonly rule: number }
-  /** Not by the policy: a name of {@link Core.drops}. */
-  | { readonly isAllowed: false; readonly reason: string };
-
 /** What the host can take beside single packets. */
 export interface Offloads {
   /** Trains: entries of the send column with a `segment` (UDP_SEGMENT). */
@@ -166,83 +117,6 @@ export interface Offloads {
   readonly udp: boolean;
 }
 
-/** The core refused a call: a bug of the caller. Match on `code`. */
-export class CoreRefusal extends Error {
-  override readonly name = 'CoreRefusal';
-  readonly code: string;
-  constructor(code: string, call: string) {
-    super(`the core refused ${call}: ${code}`);
-    this.code = code;
-  }
-}
-
-/** In the order of `Refusal` in core/src/device.rs: −1, −2, … */
-const REFUSALS = [
-  'ERR_CORE_COUNT_TOO_LARGE',
-  'ERR_CORE_NO_SUCH_PEER',
-  'ERR_CORE_PEER_EXISTS',
-  'ERR_CORE_OWN_KEY',
-  'ERR_CORE_LOW_ORDER_KEY',
-  'ERR_CORE_BAD_PREFIX',
-  'ERR_CORE_BAD_ENDPOINT',
-  'ERR_CORE_TOO_MANY_PEERS',
-  'ERR_CORE_BAD_ARGUMENT',
-  'ERR_CORE_BAD_POLICY',
-] as const;
-
-interface Exports {
-  readonly memory: WebAssembly.Memory;
-  _initialize?(): void;
-  layout(): number;
-  set_time(nowMs: number): void;
-  set_identity(): number;
-  set_mtu(mtu: number): void;
-  set_offloads(bits: number): void;
-  add_peer(): number;
-  remove_peer(peer: number): number;
-  set_endpoint(peer: number): number;
-  set_preshared_key(peer: number): number;
-  set_next_identity(): number;
-  adopt_next_identity(): number;
-  add_keys(peer: number): number;
-  prefer_other_keys(peer: number): number;
-  settle_keys(peer: number, other: number): number;
-  renew_session(peer: number): number;
-  probe_endpoint(peer: number): number;
-  say(peer: number, length: number): number;
-  heard(): number;
-  set_keepalive(peer: number, seconds: number): number;
-  allow(peer: number, family: number, length: number): number;
-  disallow(peer: number, family: number, length: number): number;
-  peer_status(peer: number): number;
-  inbound(count: number): number;
-  replies(): number;
-  handshakes_waiting(): number;
-  handshakes(): number;
-  load(): number;
-  outbound(count: number): number;
-  answers(): number;
-  release_at(): number;
-  release(): number;
-  filter_enable(picksUp: number): void;
-  filter_disable(): void;
-  policy_begin(): void;
-  policy_stage(bytes: number): number;
-  policy_commit(): number;
-  filter_status(): number;
-  filter_drops(start: number): number;
-  filter_meters(ofServices: number, start: number): number;
-  filter_log(): number;
-  filter_follow(peer: number, isFollowed: number): void;
-  judge(leg: number, peer: number, length: number, withFlows: number): number;
-  tick(): number;
-  stale_sources(count: number): void;
-  drop_reason_name(index: number): number;
-  lookup(family: number, count: number): number;
-  aead(seal: number, aadLength: number, textLength: number): number;
-}
-
-const ABI_VERSION = 6;
 /** In the answer of {@link Core.lookup}: no peer. */
 export const NO_PEER = 0xffff_ffff;
 /** Addresses that {@link Core.lookup} takes at once: a control block full. */
@@ -259,18 +133,6 @@ const AEAD_TEXT = 44;
 /** Bytes of a record of a policy change: core/src/filter/decode.rs. */
 export const POLICY_RECORD_BYTES = 64;
 const POLICY_BYTES_AT_ONCE = 16_384;
-// What the filter reports, as core/src/filter/report.rs lays it out.
-const DROP_ROWS = 4096;
-const DROP_ROW_BYTES = 32;
-const LOG_ENTRY_BYTES = 64;
-const METER_ROW_BYTES = 64;
-const ALL_METERS = 0xffff_ffff;
-const LOG_BY_REASON = 0x80;
-const LOG_ALLOWED = 0x40;
-// The answers of `judge`.
-const JUDGED_ALLOWED = 256;
-const JUDGED_REASON = 512;
-
 /**
  * boringtun counts TAI seconds with an offset of 37, every other implementation with 10. Giving it the time 27 s
  * early makes its timestamps comparable: a key moved to another implementation would else be refused for 27 s.
@@ -351,7 +213,7 @@ export class Core {
    */
   setIdentity(privateKey: Uint8Array): void {
     this.#write(0, exactly(privateKey, KEY_BYTES, 'private key'));
-    this.#check(this.#exports.set_identity(), 'the identity');
+    checkAnswer(this.#exports.set_identity(), 'the identity');
   }
 
   /** The MTU of the TUN device: packets are padded up to it. */
@@ -373,16 +235,16 @@ export class Core {
     const view = this.#view();
     view.setUint16(this.#control + PEER_KEEPALIVE, settings.persistentKeepaliveSeconds, true);
     view.setUint8(this.#control + PEER_KEEPALIVE + 2, settings.presharedKey === undefined ? 0 : 1);
-    return this.#check(this.#exports.add_peer(), 'a peer');
+    return checkAnswer(this.#exports.add_peer(), 'a peer');
   }
 
   removePeer(peer: number): void {
-    this.#check(this.#exports.remove_peer(peer), 'the removal of a peer');
+    checkAnswer(this.#exports.remove_peer(peer), 'the removal of a peer');
   }
 
   setEndpoint(peer: number, endpoint: PeerEndpoint): void {
     this.#writeEndpoint(0, endpoint);
-    this.#check(this.#exports.set_endpoint(peer), 'an endpoint');
+    checkAnswer(this.#exports.set_endpoint(peer), 'an endpoint');
   }
 
   /**
@@ -392,7 +254,7 @@ export class Core {
   setPresharedKey(peer: number, key: Uint8Array | undefined): void {
     this.#write(0, exactly(key ?? new Uint8Array(KEY_BYTES), KEY_BYTES, 'preshared key'));
     this.#view().setUint8(this.#control + KEY_BYTES, key === undefined ? 0 : 1);
-    this.#check(this.#exports.set_preshared_key(peer), 'a preshared key');
+    checkAnswer(this.#exports.set_preshared_key(peer), 'a preshared key');
   }
 
   /**
@@ -402,12 +264,12 @@ export class Core {
    */
   setNextIdentity(privateKey: Uint8Array): void {
     this.#write(0, exactly(privateKey, KEY_BYTES, 'private key'));
-    this.#check(this.#exports.set_next_identity(), 'the next identity');
+    checkAnswer(this.#exports.set_next_identity(), 'the next identity');
   }
 
   /** The key that was to follow ours is ours, the former one is wiped. Sessions go on to their end. */
   adoptNextIdentity(): void {
-    this.#check(this.#exports.adopt_next_identity(), 'the next identity');
+    checkAnswer(this.#exports.adopt_next_identity(), 'the next identity');
   }
 
   /**
@@ -418,22 +280,22 @@ export class Core {
     this.#write(0, exactly(publicKey, KEY_BYTES, 'public key'));
     this.#write(KEY_BYTES, exactly(presharedKey ?? new Uint8Array(KEY_BYTES), KEY_BYTES, 'preshared key'));
     this.#view().setUint8(this.#control + 2 * KEY_BYTES, presharedKey === undefined ? 0 : 1);
-    this.#check(this.#exports.add_keys(peer), 'a second set of keys');
+    checkAnswer(this.#exports.add_keys(peer), 'a second set of keys');
   }
 
   /** From now on handshakes begin with the second set of keys, and are answered with it where either would do, until one succeeds with the first. */
   preferOtherKeys(peer: number): void {
-    this.#check(this.#exports.prefer_other_keys(peer), 'the second set of keys');
+    checkAnswer(this.#exports.prefer_other_keys(peer), 'the second set of keys');
   }
 
   /** Keeps one of a peer's two sets of keys. Sessions made with the other live to their end. */
   settleKeys(peer: number, kept: 'first' | 'other'): void {
-    this.#check(this.#exports.settle_keys(peer, kept === 'other' ? 1 : 0), 'the keys of a peer');
+    checkAnswer(this.#exports.settle_keys(peer, kept === 'other' ? 1 : 0), 'the keys of a peer');
   }
 
   /** Has a handshake begin with the next tick, also where there is a good session. */
   renewSession(peer: number): void {
-    this.#check(this.#exports.renew_session(peer), 'a fresh session');
+    checkAnswer(this.#exports.renew_session(peer), 'a fresh session');
   }
 
   /**
@@ -442,7 +304,7 @@ export class Core {
    */
   probeEndpoint(peer: number, endpoint: PeerEndpoint): void {
     this.#writeEndpoint(0, endpoint);
-    this.#check(this.#exports.probe_endpoint(peer), 'an endpoint to try');
+    checkAnswer(this.#exports.probe_endpoint(peer), 'an endpoint to try');
   }
 
   /**
@@ -451,7 +313,7 @@ export class Core {
    */
   say(peer: number, message: Uint8Array): number {
     this.#write(0, message);
-    return this.#check(this.#exports.say(peer, message.length), 'a message to a peer');
+    return checkAnswer(this.#exports.say(peer, message.length), 'a message to a peer');
   }
 
   /** The oldest message from the host of a peer that was not fetched yet. */
@@ -467,19 +329,19 @@ export class Core {
 
   /** A peer's persistent keepalive in seconds, at most 65,535; 0 = none. Switched on, the first leaves with the next tick. */
   setKeepalive(peer: number, seconds: number): void {
-    this.#check(this.#exports.set_keepalive(peer, seconds), 'a keepalive');
+    checkAnswer(this.#exports.set_keepalive(peer, seconds), 'a keepalive');
   }
 
   /** Gives a prefix to a peer, taking it from whoever had it. `address` is 4 or 16 bytes. */
   allow(peer: number, address: Uint8Array, length: number): void {
     this.#write(0, address);
-    this.#check(this.#exports.allow(peer, familyOf(address), length), 'an allowed IP');
+    checkAnswer(this.#exports.allow(peer, familyOf(address), length), 'an allowed IP');
   }
 
   /** Takes a prefix from a peer; true if it had it. */
   disallow(peer: number, address: Uint8Array, length: number): boolean {
     this.#write(0, address);
-    return this.#check(this.#exports.disallow(peer, familyOf(address), length), 'an allowed IP') === 1;
+    return checkAnswer(this.#exports.disallow(peer, familyOf(address), length), 'an allowed IP') === 1;
   }
 
   /**
@@ -490,12 +352,12 @@ export class Core {
     const count = addresses.length / 16;
     if (count > LOOKUP_MOST) throw new RangeError(`at most ${LOOKUP_MOST} addresses, not ${count}`);
     this.#write(0, addresses);
-    this.#check(this.#exports.lookup(family, count), 'a lookup');
+    checkAnswer(this.#exports.lookup(family, count), 'a lookup');
     return new Uint32Array(this.memory.buffer, this.#control, count * 4);
   }
 
   peerStatus(peer: number): PeerStatus {
-    this.#check(this.#exports.peer_status(peer), 'the status of a peer');
+    checkAnswer(this.#exports.peer_status(peer), 'the status of a peer');
     const view = this.#view();
     const at = this.#control;
     const lastHandshakeMs = view.getFloat64(at + STATUS_RX + 16, true);
@@ -579,7 +441,7 @@ export class Core {
     for (let at = 0; at < records.length; at += POLICY_BYTES_AT_ONCE) {
       const piece = records.subarray(at, at + POLICY_BYTES_AT_ONCE);
       this.#write(0, piece);
-      this.#check(this.#exports.policy_stage(piece.length), 'a change of the policy');
+      checkAnswer(this.#exports.policy_stage(piece.length), 'a change of the policy');
     }
   }
 
@@ -588,69 +450,46 @@ export class Core {
    * ERR_CORE_BAD_POLICY if it is void or refers to what is not there, and then the policy stays as it was.
    */
   commitPolicy(): void {
-    this.#check(this.#exports.policy_commit(), 'a change of the policy');
+    checkAnswer(this.#exports.policy_commit(), 'a change of the policy');
   }
 
   filterStatus(): FilterStatus {
-    this.#check(this.#exports.filter_status(), 'the status of the filter');
-    const view = new DataView(this.memory.buffer, this.#control, 32);
-    const field = (at: number): number => view.getUint32(at, true);
-    return {
-      isOn: field(0) !== 0,
-      generation: field(4),
-      rules: field(8),
-      flows: field(12),
-      mostFlows: field(16),
-      evicted: view.getBigUint64(24, true),
-    };
+    checkAnswer(this.#exports.filter_status(), 'the status of the filter');
+    return readFilterStatus(this.#block);
   }
 
   /** What was denied, by rule and peer: at most 4,096 pairs; what exceeds them is in {@link drops} only. */
   filterDrops(): FilterDrops[] {
-    const rows: FilterDrops[] = [];
+    const all: FilterDrops[] = [];
     for (let start = 0; start < DROP_ROWS; ) {
-      const count = this.#check(this.#exports.filter_drops(start), 'counters of the filter');
-      const view = new DataView(this.memory.buffer, this.#control, 8 + count * DROP_ROW_BYTES);
-      start = view.getUint32(0, true);
-      for (let at = 8; at < view.byteLength; at += DROP_ROW_BYTES) {
-        rows.push({
-          packets: view.getBigUint64(at, true),
-          bytes: view.getBigUint64(at + 8, true),
-          peer: view.getUint32(at + 16, true),
-          rule: view.getUint32(at + 20, true),
-          stage: view.getUint8(at + 24),
-        });
-      }
+      const count = checkAnswer(this.#exports.filter_drops(start), 'counters of the filter');
+      const { rows, next } = readDrops(count, this.#block);
+      all.push(...rows);
+      start = next;
     }
-    return rows;
+    return all;
   }
 
   /** What was counted of peers, or of services, where it has changed since the last call. */
   filterMeters(of: 'peers' | 'services'): FilterMeter[] {
-    const rows: FilterMeter[] = [];
+    const ofServices = of === 'peers' ? 0 : 1;
+    const all: FilterMeter[] = [];
     for (let start = 0; start !== ALL_METERS; ) {
-      const count = this.#check(
-        this.#exports.filter_meters(of === 'peers' ? 0 : 1, start),
-        'what was counted',
-      );
-      const view = new DataView(this.memory.buffer, this.#control, 8 + count * METER_ROW_BYTES);
-      start = view.getUint32(0, true);
-      const tally = (at: number): Tally => ({
-        bytes: view.getBigUint64(at, true),
-        packets: view.getBigUint64(at + 8, true),
-        flows: view.getBigUint64(at + 16, true),
-      });
-      for (let at = 8; at < view.byteLength; at += METER_ROW_BYTES)
-        rows.push({ id: view.getUint32(at, true), up: tally(at + 8), down: tally(at + 32) });
+      const count = checkAnswer(this.#exports.filter_meters(ofServices, start), 'what was counted');
+      const { rows, next } = readMeters(count, this.#block);
+      all.push(...rows);
+      start = next;
     }
-    return rows;
+    return all;
   }
 
   /** The packets logged since the last call, oldest first: those of peers that are followed, a sample of those dropped; at most 256. */
   filterLog(): FilterLogEntry[] {
-    const count = this.#check(this.#exports.filter_log(), 'the log of the filter');
+    const count = checkAnswer(this.#exports.filter_log(), 'the log of the filter');
     const bytes = this.#bytes(0, count * LOG_ENTRY_BYTES).slice();
-    return Array.from({ length: count }, (_, i) => this.#logEntry(bytes, i * LOG_ENTRY_BYTES));
+    return Array.from({ length: count }, (_, i) =>
+      readLogEntry(bytes, i * LOG_ENTRY_BYTES, this.#reasonName),
+    );
   }
 
   /** Logs the packets of this peer, at most a hundred in a tenth of a second, until it is no longer followed. */
@@ -666,14 +505,8 @@ export class Core {
     this.#write(0, packet);
     const side = leg === 'in' ? 0 : 1;
     const said = this.#exports.judge(side, peer, packet.length, as === 'arrived' ? 1 : 0);
-    this.#check(said, 'to judge a packet');
-    if (said >= JUDGED_REASON) return { isAllowed: false, reason: this.#reasonName(said - JUDGED_REASON) };
-    const isAllowed = said >= JUDGED_ALLOWED;
-    return {
-      isAllowed,
-      stage: isAllowed ? said - JUDGED_ALLOWED : said,
-      rule: this.#view().getUint32(this.#control, true),
-    };
+    checkAnswer(said, 'to judge a packet');
+    return readJudgement(said, this.#view().getUint32(this.#control, true), this.#reasonName);
   }
 
   /** Does what time alone makes due; returns the messages that wait in the send column. */
@@ -695,7 +528,7 @@ export class Core {
   /** Seals `text` with this build's AEAD: text, then 16 bytes of tag. For vectors and measurements. */
   seal(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, text: Uint8Array): Uint8Array {
     this.#writeAead(key, nonce, aad, text);
-    const length = this.#check(this.#exports.aead(1, aad.length, text.length), 'to seal');
+    const length = checkAnswer(this.#exports.aead(1, aad.length, text.length), 'to seal');
     return this.#bytes(AEAD_TEXT + aad.length, length + TAG_BYTES).slice();
   }
 
@@ -753,40 +586,12 @@ export class Core {
     return { address, port: view.getUint16(at + 2, true), scope: view.getUint32(at + 4, true) };
   }
 
-  #logEntry(bytes: Uint8Array, at: number): FilterLogEntry {
-    const view = new DataView(bytes.buffer, at, LOG_ENTRY_BYTES);
-    const [cause, family] = [view.getUint8(17), view.getUint8(19)];
-    const addressBytes = family === 0 ? 0 : family === 4 ? 4 : 16;
-    const isByReason = (cause & LOG_BY_REASON) !== 0;
-    return {
-      timeMs: view.getFloat64(0, true),
-      peer: view.getUint32(8, true),
-      rule: view.getUint32(12, true),
-      leg: (view.getUint8(16) & 1) === 0 ? 'in' : 'out',
-      isLaterPiece: (view.getUint8(16) & 2) !== 0,
-      isAllowed: !isByReason && (cause & LOG_ALLOWED) !== 0,
-      ...(isByReason
-        ? { reason: this.#reasonName(cause & ~LOG_BY_REASON) }
-        : { stage: cause & ~LOG_ALLOWED }),
-      protocol: view.getUint8(18),
-      sourcePort: view.getUint16(20, true),
-      port: view.getUint16(22, true),
-      lengthBytes: view.getUint32(24, true),
-      skipped: view.getUint32(28, true),
-      source: bytes.slice(at + 32, at + 32 + addressBytes),
-      destination: bytes.slice(at + 48, at + 48 + addressBytes),
-    };
-  }
+  readonly #block = (bytes: number): DataView => new DataView(this.memory.buffer, this.#control, bytes);
 
-  #reasonName(index: number): string {
-    const length = this.#check(this.#exports.drop_reason_name(index), 'the name of a drop reason');
+  readonly #reasonName = (index: number): string => {
+    const length = checkAnswer(this.#exports.drop_reason_name(index), 'the name of a drop reason');
     return Buffer.from(this.#bytes(0, length)).toString('latin1');
-  }
-
-  #check(result: number, call: string): number {
-    if (result >= 0) return result;
-    throw new CoreRefusal(REFUSALS[-result - 1] ?? 'ERR_CORE_UNKNOWN', call);
-  }
+  };
 }
 
 function familyOf(address: Uint8Array): 4 | 6 {
