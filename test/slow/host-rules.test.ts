@@ -4,10 +4,15 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { containerCases } from '../firewall/container-cases.ts';
+import { isolationCases } from '../firewall/isolation-cases.ts';
 import { leaked } from '../support/flooded.ts';
 import { RINGFENCE } from '../support/node-process.ts';
 import { at, HostRules, overlayHost, ruleset, WAN } from '../support/overlay-host.ts';
 import { Prober } from '../support/prober.ts';
+
+isolationCases('nft');
+containerCases('nft', 'nft');
 
 test('a million datagrams at a closed port, a hundred replaces: none gets through', async () => {
   // What is counted between a look and a replace is lost.
