@@ -1,6 +1,5 @@
 // `ringfence firewall show|apply|remove|diff`: the host's rules of a configuration, without a node.
 
-import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import type { NodeConfig } from '../config/schema.ts';
@@ -13,6 +12,7 @@ import { compareWithHost, renderRules } from '../firewall/shown.ts';
 import { createLog } from '../log.ts';
 import { hostFacts } from '../node/host-facts.ts';
 import { RuleNames } from '../node/rule-names.ts';
+import { stopSignal } from './stop-signal.ts';
 
 const MOST_CONFIRM_SECONDS = 3600;
 
@@ -83,8 +83,31 @@ function showElsewhere(file: string, backend: 'pf' | 'windows'): void {
 
 async function apply(file: string, confirmSeconds: number | undefined): Promise<void> {
   const options = await resolvedOptionsOf(file);
-  const undo = confirmSeconds === undefined ? null : await HostFirewall.snapshot(options);
+  if (confirmSeconds === undefined) {
+    await report(await HostFirewall.apply(options));
+    return;
+  }
+  const undo = await HostFirewall.snapshot(options);
+  // The terminal of whoever is cut off may be gone before the time is over.
+  const isEnded = stopSignal(['SIGTERM', 'SIGINT', 'SIGHUP']);
   const firewall = await HostFirewall.apply(options);
+  let isKept = false;
+  try {
+    await report(firewall);
+    isKept = await isConfirmed(confirmSeconds, isEnded);
+  } finally {
+    if (!isKept) await undo();
+  }
+  if (!isKept) {
+    throw new RingfenceError(
+      'ERR_FIREWALL_CONFIRM',
+      'nobody confirmed the rules: what was there before is back',
+      { hint: 'press Enter in time, if you still can' },
+    );
+  }
+}
+
+async function report(firewall: HostFirewall): Promise<void> {
   const { backend, table, notEnforced } = await firewall.status();
   const title = backend === 'nft' ? `table inet ${table}` : `set of chains ${table} (${backend})`;
   process.stdout.write(backend === 'none' ? '' : `${title} is in force\n`);
@@ -94,30 +117,23 @@ async function apply(file: string, confirmSeconds: number | undefined): Promise<
       process.stdout.write(`${effective === 'no' ? 'not effective' : 'not known'}: ${name}: ${why}\n`);
     }
   }
-  if (undo === null || confirmSeconds === undefined) return;
-  if (await isConfirmed(confirmSeconds)) return;
-  await undo();
-  throw new RingfenceError(
-    'ERR_FIREWALL_CONFIRM',
-    'nobody confirmed the rules: what was there before is back',
-    {
-      hint: 'press Enter in time, if you still can',
-    },
-  );
 }
 
 /** Whoever is cut off by the rules cannot press a key. */
-async function isConfirmed(seconds: number): Promise<boolean> {
+async function isConfirmed(seconds: number, isEnded: Promise<string>): Promise<boolean> {
   process.stderr.write(`press Enter within ${seconds} s to keep them\n`);
-  const lines = createInterface({ input: process.stdin });
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const timer = setTimeout(() => resolve(false), seconds * 1000);
-  lines.once('line', () => resolve(true));
+  void isEnded.then(() => resolve(false));
+  // What stands before the end of a line may be without end: it is not kept.
+  process.stdin.on('data', (some: Buffer) => {
+    if (some.includes('\n')) resolve(true);
+  });
+  process.stdin.on('error', () => resolve(false));
   try {
     return await promise;
   } finally {
     clearTimeout(timer);
-    lines.close();
     process.stdin.destroy(); // else it is waited for
   }
 }

@@ -5,10 +5,10 @@
  * The listeners stay: while a child runs, execa kills this process by a signal that nobody else listens to, and a
  * listener that has removed itself is nobody.
  */
-export function stopSignal(): Promise<string> {
+export function stopSignal(signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT']): Promise<string> {
   return new Promise((resolve) => {
     let isStopping = false;
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    for (const signal of signals) {
       process.on(signal, () => {
         if (isStopping) {
           process.removeAllListeners(signal);

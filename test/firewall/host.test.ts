@@ -209,6 +209,13 @@ describe('a host with rules of others', () => {
     const refused = await run('apply', '--confirm-timeout', '1', other);
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('ERR_FIREWALL_CONFIRM') });
     expect(await ruleset(net.node)).toBe(there);
+    // A terminal that hangs up before the time is over, in the middle of a line.
+    const args = ['firewall', 'apply', '--confirm-timeout', '600', other];
+    await using hung = net.node.spawn(RINGFENCE, args, { env, isInteractive: true });
+    await hung.line(/press Enter/, 20_000);
+    await hung.write('a line of which');
+    expect((await hung.stop('SIGHUP', 20_000)).code).toBe(1);
+    expect(await ruleset(net.node)).toBe(there);
     for (let times = 0; times < 2; times++) expect((await run('remove', 'test')).code).toBe(0);
     expect(await ruleset(net.node)).toBe('');
     expect((await run('show', other)).stdout).toContain('table inet rf_test');
