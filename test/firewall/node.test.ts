@@ -140,6 +140,26 @@ test('keeps its rules at the end where the file says so, and does not start with
   expect(await networkState(host)).toBe(networkBefore);
 });
 
+test.concurrent.each(['iptables-nft', 'iptables-legacy'])(
+  'by %s: does not start without all of its rules, and those of IPv4 are taken back where IPv6 refuses its own',
+  async (backend) => {
+    await using net = await direct();
+    await using scratch = await Scratch.create();
+    const host = net.left;
+    const files = await writeNode(scratch.path, generateKeyPair(), nodeFile({ host: { backend } }));
+    const folder = join(scratch.path, 'bin');
+    await mkdir(folder);
+    const restore = backend.replace('iptables', 'ip6tables');
+    await writeFile(join(folder, `${restore}-restore`), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const before = await networkState(host);
+    const env = { PATH: `${folder}:${process.env['PATH']}` };
+    await expect(NodeProcess.start(host, files, { env })).rejects.toThrow('ERR_FIREWALL_COMMAND');
+    expect(await networkState(host)).toBe(before);
+    expect((await host.try('ip', ['link', 'show', 'rf-guarded'])).code).not.toBe(0);
+    expect((await host.try(`${backend}-save`)).stdout).not.toContain('RF-');
+  },
+);
+
 test.concurrent.each(['nft', 'iptables-nft', 'iptables-legacy'])(
   'by %s: the port that the node listens on is the one that is open, also when it is another one',
   async (backend) => {
