@@ -65,6 +65,8 @@ async function handle({ op, file = '', names = {} }: Request): Promise<unknown> 
   }
 }
 
+// While a program runs execa listens to this signal, too. One that arrives as the last program ends would go with that listener.
+process.on('SIGTERM', () => process.exit(143));
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line) as Request;
   try {
