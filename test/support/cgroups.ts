@@ -51,8 +51,12 @@ function isGone(directory: string): boolean {
   return true;
 }
 
-/** Why packets cannot be told by their cgroup here, or false. */
+/**
+ * Why packets cannot be told by their cgroup here, or false. Cgroups are the machine's and not a namespace's, so where there are none
+ * nothing can be installed that would make some: what needs them is left out, loudly, in CI too.
+ */
 export const cgroupObstacle = obstacle();
+if (cgroupObstacle !== false) console.warn(`cgroups are not shown here: ${cgroupObstacle}`);
 
 function obstacle(): string | false {
   const point = cgroupMount()?.point;
