@@ -12,6 +12,7 @@ import { compareWithHost, renderRules } from '../firewall/shown.ts';
 import { createLog } from '../log.ts';
 import { hostFacts } from '../node/host-facts.ts';
 import { RuleNames } from '../node/rule-names.ts';
+import { renderHostPaths } from './host-path-text.ts';
 import { stopSignal } from './stop-signal.ts';
 
 const MOST_CONFIRM_SECONDS = 3600;
@@ -112,11 +113,7 @@ async function report(firewall: HostFirewall): Promise<void> {
   const title = backend === 'nft' ? `table inet ${table}` : `set of chains ${table} (${backend})`;
   process.stdout.write(backend === 'none' ? '' : `${title} is in force\n`);
   for (const sentence of notEnforced) process.stdout.write(`not enforced: ${sentence}\n`);
-  for (const { name, effective, why } of await firewall.testPaths()) {
-    if (effective !== 'yes') {
-      process.stdout.write(`${effective === 'no' ? 'not effective' : 'not known'}: ${name}: ${why}\n`);
-    }
-  }
+  for (const line of renderHostPaths(await firewall.testPaths())) process.stdout.write(`${line}\n`);
 }
 
 /** Whoever is cut off by the rules cannot press a key. */

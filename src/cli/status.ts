@@ -17,6 +17,7 @@ import type {
 } from '../control/target.ts';
 import { renderBytes, renderHandshake, renderRate } from '../control/units.ts';
 import { NodeError } from '../errors.ts';
+import { renderHostPaths } from './host-path-text.ts';
 import { alignColumns } from './table.ts';
 
 /** Between two looks of `--watch`. */
@@ -155,12 +156,9 @@ function hostRules({ hostRules: rules }: NodeStatus): string[] {
 function hostPaths(paths: readonly HostPathStatus[]): string[] {
   if (paths.length === 0) return [];
   const passing = paths.filter(({ effective }) => effective === 'yes');
-  const others = paths.filter(({ effective }) => effective !== 'yes');
   return [
     `  effective   ${passing.length} of ${paths.length} openings and paths, tried by packets`,
-    ...others.map(
-      (path) => `  ${path.effective === 'no' ? 'not effective' : 'not known'}: ${path.name}: ${path.why}`,
-    ),
+    ...renderHostPaths(paths).map((line) => `  ${line}`),
   ];
 }
 

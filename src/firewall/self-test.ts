@@ -3,6 +3,7 @@
 // of the packets, and nothing stays behind (render-probe.ts, probe-device.ts).
 
 import { randomInt } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { SystemCallError, sendPacketAs } from 'node-tuntap2';
 import { messageOf } from '../errors.ts';
 import type { HostPolicy } from '../policy/host.ts';
@@ -154,7 +155,7 @@ export class SelfTest {
       const arrived = new Set(round.probes.filter((_, i) => round.lastStep(counted, i) === null));
       const isDone = round.probes.every((probe) => arrived.has(probe) || outcomes.has(probe));
       if (isDone || look === ARRIVAL_LOOKS) return arrived;
-      await pause(ARRIVAL_MS);
+      await delay(ARRIVAL_MS);
     }
   }
 
@@ -171,11 +172,11 @@ export class SelfTest {
     const isTold = (i: number): boolean => reader.hasSeen(round.portOf(i));
     for (let times = 0; times < TRACE_TIMES; times++) {
       round.send(device, outcomes, (i) => !isTold(i));
-      await pause(TRACE_MS);
+      await delay(TRACE_MS);
       signal?.throwIfAborted();
       if (round.probes.every((probe, i) => outcomes.has(probe) || isTold(i))) break;
     }
-    await pause(TRACE_MS); // for the last lines
+    await delay(TRACE_MS); // for the last lines
     const counted = await this.#counters(round);
     for (const [i, probe] of round.probes.entries()) {
       if (outcomes.has(probe)) continue;
@@ -284,8 +285,4 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
-}
-
-async function pause(milliseconds: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
